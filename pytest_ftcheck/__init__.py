@@ -1,0 +1,41 @@
+"""pytest-ftcheck: regression tests for fine-tuning code.
+
+The public names are imported when they are first used (PEP 562): pytest imports this package at every start.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .methods import Full, LoRA, Peft
+    from .observe import observe
+    from .pair import Pair
+    from .recipe import Job, Recipe
+    from .run import Run
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Full": "methods",
+    "LoRA": "methods",
+    "Peft": "methods",
+    "Recipe": "recipe",
+    "Job": "recipe",
+    "Run": "run",
+    "Pair": "pair",
+    "observe": "observe.observation",
+}
+
+__all__ = ["Full", "Job", "LoRA", "Pair", "Peft", "Recipe", "Run", "observe"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,153 @@
+"""A digest of what a value is, so that a stored run is believed only where the same would be trained again.
+
+Functions count by the source of their module and of every module of the same repository that it imports, in their
+bodies too; data by its values. A value whose content cannot be known makes the run not storable, which is safe.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import sysconfig
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class UnknownContentError(Exception):
+    """The content of a value cannot be told from the outside; the message says which."""
+
+
+def digest(value: Any) -> str:
+    """A digest of the content of ``value``, the same in every process. Raises UnknownContentError."""
+    text = json.dumps(_describe(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _describe(value: Any) -> Any:
+    """JSON data with the same content as ``value``."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return [type(value).__name__, repr(value)]
+    if isinstance(value, Path):
+        return ["file", hashlib.blake2b(value.read_bytes()).hexdigest() if value.is_file() else str(value)]
+    if isinstance(value, (list, tuple)):
+        return [type(value).__name__, [_describe(item) for item in value]]
+    if isinstance(value, (set, frozenset)):
+        return ["set", sorted(json.dumps(_describe(item)) for item in value)]
+    if isinstance(value, Mapping):
+        return ["mapping", [[_describe(key), _describe(item)] for key, item in value.items()]]
+    return _describe_object(value)
+
+
+def _describe_object(value: Any) -> Any:
+    if isinstance(value, (types.FunctionType, type)):
+        return _describe_code(value)
+    if isinstance(value, types.MethodType):
+        return ["method", _describe_code(value.__func__), _describe(value.__self__)]
+    if isinstance(value, functools.partial):
+        return ["partial", _describe(value.func), _describe(value.args), _describe(value.keywords)]
+    if type(value).__module__ == "torch" and type(value).__name__ == "Tensor":
+        from .observe.parameters import digest as tensor_digest
+
+        return ["tensor", str(value.dtype), list(value.shape), tensor_digest(value)]
+    if dataclasses.is_dataclass(value):
+        fields = [[f.name, _describe(getattr(value, f.name))] for f in dataclasses.fields(value) if f.compare]
+        return ["object", _describe_code(type(value)), fields]
+    raise UnknownContentError(f"the content of a {type(value).__module__}.{type(value).__qualname__}")
+
+
+def _describe_code(code: Any) -> Any:
+    """A function or class: its name, the sources it rests on, and the values that it closes over."""
+    closed_over = []
+    if isinstance(code, types.FunctionType):
+        cells = [cell.cell_contents for cell in code.__closure__ or ()]
+        closed_over = [_describe(item) for item in [*cells, *(code.__defaults__ or ()), code.__kwdefaults__ or {}]]
+    try:
+        file = inspect.getsourcefile(code)
+    except TypeError:
+        file = None
+    if file is None or not Path(file).is_file():
+        raise UnknownContentError(f"the source of {getattr(code, '__qualname__', code)!r}")
+    return ["code", code.__module__, code.__qualname__, _sources_digest(file), closed_over]
+
+
+def _sources_digest(file: str) -> str:
+    """A digest of a source file and of all that it imports, installed packages left out (their versions count)."""
+    known: dict[Path, bytes] = {}
+    waiting = [Path(file).resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path in known or _is_installed(path):
+            continue
+        known[path] = path.read_bytes()
+        waiting.extend(_imported_files(path, known[path]))
+    parts = sorted(hashlib.blake2b(source).hexdigest() for source in known.values())
+    return hashlib.blake2b("".join(parts).encode(), digest_size=16).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def package_digest() -> str:
+    """A digest of this package's own sources: what observes and trains must not change under a stored run."""
+    sources = (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    return hashlib.blake2b(b"".join(sources), digest_size=16).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def _installed_folders() -> tuple[Path, ...]:
+    """Folders of installed code, and this package, which has a digest of its own."""
+    keys = ("stdlib", "platstdlib", "purelib", "platlib")
+    return (*(Path(sysconfig.get_path(key)).resolve() for key in keys), Path(__file__).resolve().parent)
+
+
+def _is_installed(path: Path) -> bool:
+    return any(path.is_relative_to(folder) for folder in _installed_folders())
+
+
+def _imported_files(path: Path, source: bytes) -> Iterator[Path]:
+    """The files of the modules that a source file imports, at its top or within functions."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names: Iterable[str] = [alias.name for alias in node.names]
+            yield from _files_of_modules(path, names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names = [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]
+            if node.level:
+                yield from _relative_files(path, node.level, names)
+            else:
+                yield from _files_of_modules(path, names)
+
+
+def _relative_files(path: Path, level: int, names: Iterable[str]) -> Iterator[Path]:
+    folder = path.parents[level - 1]
+    yield from (file for name in names for file in _candidates(folder, name))
+
+
+def _files_of_modules(path: Path, names: Iterable[str]) -> Iterator[Path]:
+    for name in names:
+        # Beside the importing file first: so test folders and scripts find theirs without a package.
+        beside = [file for folder in (path.parent, *_roots()) for file in _candidates(folder, name)]
+        yield from beside[:1]
+
+
+def _candidates(folder: Path, name: str) -> Iterator[Path]:
+    place = folder.joinpath(*name.split(".")) if name else folder
+    for file in (place.with_suffix(".py") if name else place / "__init__.py", place / "__init__.py"):
+        if file.is_file():
+            yield file.resolve()
+
+
+def _roots() -> list[Path]:
+    """The folders that modules are imported from, other than those of installed packages."""
+    roots = [Path(entry or ".").resolve() for entry in sys.path]
+    return [root for root in roots if root.is_dir() and not _is_installed(root)]

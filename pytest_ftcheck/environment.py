@@ -1,0 +1,62 @@
+"""The versions and the device that a run depends on; read without importing torch where that is possible."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+
+from .content import package_digest
+from .run import Environment
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "pytest-ftcheck")
+
+
+@functools.lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Version of each package that a run depends on; "absent" where it is not installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def current_environment(device: str) -> Environment:
+    """The environment of a run that is being made on ``device``."""
+    import torch
+
+    on_gpu = device.startswith("cuda")
+    return Environment(
+        device=device.split(":")[0],
+        device_name=torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        python=platform.python_version(),
+        versions=dict(versions()) | ({"cuda": str(torch.version.cuda or torch.version.hip)} if on_gpu else {}),
+        threads=torch.get_num_threads(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+    )
+
+
+def environment_key(device: str, threads: int | None) -> dict[str, object]:
+    """What a stored run must agree with to stand for a new one; needs no torch.
+
+    Where the recipe leaves the number of CPU threads open, everything that torch takes it from counts: sums are
+    divided among threads, so another number gives other bits.
+    """
+    open_threads = {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        "MKL_NUM_THREADS": os.environ.get("MKL_NUM_THREADS"),
+    }
+    return {
+        "device": device.split(":")[0],
+        # A GPU's name is asked of torch only by runs on a GPU, which have loaded it anyway.
+        "device_name": current_environment(device).device_name if device.startswith("cuda") else platform.machine(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "package": package_digest(),
+        "threads": threads if threads is not None else open_threads,
+    }

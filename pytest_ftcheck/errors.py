@@ -1,0 +1,23 @@
+"""Errors that a user of the plugin meets; each message is one line first, evidence after it."""
+
+from __future__ import annotations
+
+
+class FtcheckError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class RecipeError(FtcheckError, ValueError):
+    """A recipe or method was declared with a value that cannot work; the message says what is allowed."""
+
+
+class TrainingError(FtcheckError):
+    """A training ran and cannot be believed: it stopped, diverged, or trained nothing."""
+
+
+class DeviceError(FtcheckError):
+    """The device that was asked for is not there."""
+
+
+class RecordError(FtcheckError, ValueError):
+    """A stored record does not have the form that its type declares."""

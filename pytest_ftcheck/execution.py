@@ -1,0 +1,209 @@
+"""Carrying out one training under observation: first for losses, parameters and time, then, briefly, for memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .environment import current_environment
+from .errors import FtcheckError, RecipeError, TrainingError
+from .isolation import preserved_settings, seed_everything
+from .observe.events import Events
+from .observe.observation import Observation
+from .recipe import Job, Recipe
+from .run import Memory, Parameters, Run
+from .theory.parameters import ParameterForm, parameter_form
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Memory is taken from the update after the first, by when the optimizer's state exists.
+MEMORY_STEPS = 2
+
+
+def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> Run:
+    """Train ``recipe`` with its method called ``method``. Raises TrainingError where the training itself fails, and
+    RecipeError where it cannot begin.
+    """
+    with preserved_settings(recipe.threads):
+        seen, declared, job = _observed_pass(recipe, method, seed, steps, device)
+        environment = current_environment(device)
+        run = {
+            "recipe": recipe.name,
+            "method": method,
+            "title": recipe.method(method).title,
+            "declaration": recipe.method(method).label,
+            "seed": seed,
+            "steps": steps,
+            "batch_size": recipe.batch_size,
+            "accumulation": recipe.accumulation,
+            "lr": recipe.method(method).lr,
+            "dtype": recipe.dtype,
+            "parameters": Parameters(seen.parameters.tensors, declared),
+            "loss": seen.loss,
+            "time": seen.time,
+            "optimizers": seen.optimizers,
+            "environment": environment,
+        }
+        # The first model must be gone before the second one's memory is measured.
+        del seen, job
+        return Run(**run, memory=_memory_pass(recipe, method, seed, device))
+
+
+def _observed_pass(
+    recipe: Recipe, method: str, seed: int, steps: int, device: str
+) -> tuple[Observation, ParameterForm | None, Job]:
+    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+        job, declared = build_job(recipe, method, seed, steps, device, Path(folder))
+        has_eval = job.eval_data is not None
+        seen = Observation(steps, _evaluator(recipe, job), recipe.evaluation_steps(steps) if has_eval else ())
+        with seen.events.listening() as events:
+            _train(job, method, events, lambda: seen.updates)
+        if seen.updates != steps:
+            raise TrainingError(_wrong_number_of_updates(method, seen.updates, steps))
+        if len(seen.loss.train) != steps:
+            raise TrainingError(
+                f"{method}: only {len(seen.loss.train)} of {steps} updates followed a backward() of a scalar loss"
+            )
+        return seen, declared, job
+
+
+def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
+    """A short training of the same kind, with every live byte counted and, on a GPU, the allocator's peak."""
+    import torch
+
+    from .observe.memory import LiveBytes, MemoryWatch, summarize
+
+    on_gpu = device.startswith("cuda")
+    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+        before = torch.cuda.memory_allocated(device) if on_gpu else 0
+        job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder))
+        log = LiveBytes(torch.device(device).type)
+        events = Events([MemoryWatch(log)])
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
+        with events.listening(), log:
+            _train(job, method, events, lambda: log.update)
+        memory = summarize(log)
+        if on_gpu:
+            peak = torch.cuda.max_memory_allocated(device) - before
+            memory = dataclasses.replace(memory, peak_bytes=peak, source="allocator")
+        return memory
+
+
+def build_job(
+    recipe: Recipe, method: str, seed: int, steps: int, device: str, folder: Path
+) -> tuple[Job, ParameterForm | None]:
+    """A job with its model built, adapted and on the device, and the closed form of its parameters.
+
+    The generators are seeded before the model is built, before it is adapted, and again before training begins: an
+    adapter draws its own initial values, and the two arms must not differ in anything that is drawn after them.
+    """
+    import torch
+
+    seed_everything(seed)
+    train_data, eval_data = _rows(recipe, "train_data"), _rows(recipe, "eval_data")
+    seed_everything(seed)
+    model = recipe.model()
+    if not isinstance(model, torch.nn.Module):
+        raise RecipeError(f"Recipe.model() returned {type(model).__name__}; allowed: a torch.nn.Module")
+    model = model.to(getattr(torch, recipe.dtype)) if recipe.dtype != "float32" else model
+    seed_everything(seed)
+    model, declared = _adapted(recipe, method, model)
+    job = Job(
+        model=model.to(device),
+        method=recipe.method(method),
+        train_data=train_data,
+        eval_data=eval_data,
+        steps=steps,
+        seed=seed,
+        batch_size=recipe.batch_size,
+        accumulation=recipe.accumulation,
+        lr=recipe.method(method).lr,
+        device=device,
+        dtype=recipe.dtype,
+        output_dir=folder,
+        recipe=recipe,
+    )
+    seed_everything(seed)
+    return job, declared
+
+
+def _rows(recipe: Recipe, name: str) -> Any:
+    """The recipe's data: the rows themselves, or what the function that was given returns."""
+    rows = getattr(recipe, name)
+    rows = rows() if callable(rows) and not hasattr(rows, "__getitem__") else rows
+    if rows is not None and hasattr(rows, "__len__") and len(rows) == 0:
+        raise RecipeError(f"Recipe.{name} has 0 rows; allowed: at least one")
+    if rows is None and name == "train_data":
+        raise RecipeError("Recipe.train_data is None; allowed: rows, or a function that returns rows")
+    return rows
+
+
+def _adapted(recipe: Recipe, method: str, model: nn.Module) -> tuple[nn.Module, ParameterForm | None]:
+    """The model made ready to train, and the closed form that its method declares (None where none is known)."""
+    from .training import adapt
+
+    declared, no_form = None, None
+    try:
+        declared = parameter_form(model, recipe.method(method))
+    except RecipeError as error:
+        no_form = error
+    try:
+        adapted = (recipe.adapt or adapt)(model, recipe.method(method))
+    except FtcheckError:
+        raise
+    except Exception as error:
+        # PEFT says that a target was not found; our own error says which names there are.
+        raise no_form or TrainingError(f"{method}: adapt() raised {_one_line(error)}") from error
+    return adapted, declared
+
+
+def _evaluator(recipe: Recipe, job: Job) -> Callable[[], float]:
+    from .training import evaluate
+
+    return lambda: (recipe.evaluate or evaluate)(job)
+
+
+def _train(job: Job, method: str, events: Events, updates: Callable[[], int]) -> None:
+    """Let the recipe's loop train the job, and turn what goes wrong into an error that says how far it came."""
+    from .memory_error import is_out_of_memory, out_of_memory
+    from .training import train
+
+    job.on_model = events.attach
+    events.attach(job.model)
+    try:
+        (job.recipe.train or train)(job)
+    except FtcheckError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            # The frames hold the batch, the activations and the optimizer: memory that later tests need.
+            traceback.clear_frames(error.__traceback__)
+            raise TrainingError(out_of_memory(job, method, updates(), error)) from None
+        trainable = sum(p.numel() for p in job.model.parameters() if p.requires_grad)
+        raise TrainingError(
+            f"{method}: train(job) raised {_one_line(error)} after {updates()} of {job.steps} updates, "
+            f"with {trainable:,} trainable parameters"
+        ) from error
+
+
+def _wrong_number_of_updates(method: str, updates: int, steps: int) -> str:
+    if updates == 0:
+        return (
+            f"{method}: train(job) made 0 of {steps} updates\n"
+            "  likely cause: no optimizer that holds a parameter of job.model has stepped (an empty data loader, an "
+            "optimizer over another model's parameters, or another model, without job.replace_model)"
+        )
+    return (
+        f"{method}: train(job) made {updates} updates; the recipe's horizon is {steps}\n"
+        "  likely cause: the loop does not take its length from job.steps (a Trainer: max_steps=job.steps)"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

@@ -1,0 +1,101 @@
+"""The ``ft_*`` fixtures. Everything heavy is imported in their bodies, so that a session without them pays nothing.
+
+All but ``ft_recipe`` and ``ft_device`` last for a module: pytest would go on using a session's fixture after a folder
+further down has overridden ``ft_recipe``. What was trained lasts for the session all the same, in the runner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .session import SESSION, RunFactory
+
+if TYPE_CHECKING:
+    from .observe import Observation
+    from .pair import Pair
+    from .recipe import Recipe
+    from .run import Run
+
+
+@contextmanager
+def _told_in_one_piece() -> Iterator[None]:
+    """Report an error of ours by its text, which says what to do, without the frames of this package."""
+    from .errors import FtcheckError
+
+    try:
+        yield
+    except FtcheckError as error:
+        pytest.fail(f"ftcheck: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def ft_recipe() -> Recipe:
+    """How the repository under guard fine-tunes: override it. Default: the embedded planted-rank task ("narrow")."""
+    from .tasks import NARROW, planted_recipe
+
+    return planted_recipe(NARROW, "narrow")
+
+
+@pytest.fixture(scope="session")
+def ft_device(pytestconfig: pytest.Config) -> str:
+    """The torch device that trainings run on: ``"cpu"`` or ``"cuda:N"``."""
+    from .devices import resolve_device, usable_gpus
+
+    settings = pytestconfig.stash[SESSION].settings
+    with _told_in_one_piece():
+        device = resolve_device(settings.device)
+    if settings.require_gpu and device == "cpu":
+        pytest.fail(f"ftcheck: --ftcheck-require-gpu, but {usable_gpus().why_none}", pytrace=False)
+    return device
+
+
+@pytest.fixture(scope="module")
+def ft_run(
+    ft_recipe: Any, ft_device: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> RunFactory:
+    """Factory: ``ft_run("full" | "lora" | name, seed=0, steps=None)`` trains, once, and returns the ``Run``."""
+    from .recipe import Recipe
+
+    if not isinstance(ft_recipe, Recipe):
+        pytest.fail(f"ftcheck: ft_recipe returned {type(ft_recipe).__name__}; allowed: a Recipe", pytrace=False)
+    session = pytestconfig.stash[SESSION]
+    on_worker = hasattr(pytestconfig, "workerinput")
+
+    def shared_folder() -> Any:
+        base = tmp_path_factory.getbasetemp()
+        return (base.parent if on_worker else base) / "ftcheck-runs"
+
+    return RunFactory(ft_recipe, ft_device, session.runner(shared_folder), session.settings)
+
+
+@pytest.fixture(scope="module")
+def ft_full(ft_run: RunFactory) -> Run:
+    """The recipe trained in full, from seed 0."""
+    with _told_in_one_piece():
+        return ft_run("full")
+
+
+@pytest.fixture(scope="module")
+def ft_lora(ft_run: RunFactory) -> Run:
+    """The recipe trained with its LoRA (or other adapter), from seed 0."""
+    with _told_in_one_piece():
+        return ft_run("lora")
+
+
+@pytest.fixture(scope="module")
+def ft_pair(ft_run: RunFactory) -> Pair:
+    """Both arms, from the same seeds on the same batches."""
+    with _told_in_one_piece():
+        return ft_run.pair()
+
+
+@pytest.fixture(scope="session")
+def ft_observe() -> Callable[..., AbstractContextManager[Observation]]:
+    """``with ft_observe(model) as seen: train(model)``: watches a training that the test itself runs."""
+    from .observe import observe
+
+    return observe

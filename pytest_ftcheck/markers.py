@@ -1,0 +1,60 @@
+"""The marker ``gpu``: what a test needs, and what becomes of it where that is missing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from .options import Settings
+
+GPU = (
+    'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
+    "run on the CPU with --ftcheck-device=cpu"
+)
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B", re.IGNORECASE)
+UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+@dataclass(frozen=True)
+class GpuNeed:
+    """What a test marked ``gpu`` asks for: ``count`` GPUs of ``memory_bytes`` each."""
+
+    memory_bytes: int = 0
+    count: int = 1
+
+
+def gpu_need(item: pytest.Item) -> GpuNeed | None:
+    """What ``item`` asks for; None where it is not marked. Raises pytest.UsageError for arguments it does not take."""
+    marker = item.get_closest_marker("gpu")
+    if marker is None:
+        return None
+    unknown = [repr(value) for value in marker.args] + [name for name in marker.kwargs if name not in ("memory", "count")]
+    if unknown:
+        raise pytest.UsageError(f"{item.nodeid}: gpu marker has {', '.join(unknown)}; allowed: memory='20GB', count=2")
+    count = marker.kwargs.get("count", 1)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise pytest.UsageError(f"{item.nodeid}: gpu(count={count!r}); allowed: a whole number of at least 1")
+    return GpuNeed(_bytes(item, marker.kwargs.get("memory", "0B")), count)
+
+
+def refuse_without_gpu(need: GpuNeed, settings: Settings) -> None:
+    """Skip the test that is being set up where the GPUs it needs are missing; fail it where they were promised."""
+    if settings.device == "cpu":
+        return
+    from .devices import lacks
+
+    reason = lacks(need.memory_bytes, need.count)
+    if reason is None:
+        return
+    if settings.require_gpu:
+        pytest.fail(f"ftcheck: --ftcheck-require-gpu, but {reason}", pytrace=False)
+    pytest.skip(f"ftcheck: {reason}; run it on the CPU with --ftcheck-device=cpu")
+
+
+def _bytes(item: pytest.Item, text: object) -> int:
+    match = SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise pytest.UsageError(f"{item.nodeid}: gpu(memory={text!r}); allowed: a size such as '20GB' or '512MiB'")
+    return int(float(match[1]) * UNITS[(match[2] or "").upper()])

@@ -1,0 +1,179 @@
+"""The moments of a training that somebody else's code runs, announced to watchers.
+
+Nothing of the loop is owned or replaced: forward passes are seen by hooks on the model, updates by torch's hooks for all
+optimizers, and the start of a backward pass by wrapping ``torch.autograd.backward``, through which ``Tensor.backward``
+goes (torch has no hook there).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Watcher:
+    """Base of everything that watches; each method is called at its moment and does nothing unless overridden."""
+
+    def attached(self, model: nn.Module) -> None:
+        """``model`` is what trains from now on."""
+
+    def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The model is called with these inputs."""
+
+    def forward_ends(self, output: Any) -> None:
+        """The model returned ``output``."""
+
+    def backward_begins(self, loss: Tensor) -> None:
+        """``backward`` is called on ``loss``, unscaled."""
+
+    def backward_ends(self) -> None:
+        """Gradients have been accumulated."""
+
+    def optimizer_steps(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer that holds parameters of the model is about to step."""
+
+    def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        """The first of those optimizers is about to step: an update of the training."""
+
+    def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        """It has stepped."""
+
+
+class Events:
+    """Announces the events of one model's training to ``watchers``, in their order, while ``listening()``."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self.watchers = watchers
+        self.model: nn.Module | None = None
+        self._owned: list[torch.optim.Optimizer] = []
+        self._hooks: list[Any] = []
+        self._muted = 0
+        self._unscaled: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attach(self, model: nn.Module) -> None:
+        """Watch ``model``, in place of one attached before."""
+        self._release()
+        self.model = model
+        self._hooks = [
+            model.register_forward_pre_hook(self._on_forward, with_kwargs=True),
+            model.register_forward_hook(self._on_output),
+        ]
+        self._owned = []
+        for watcher in self.watchers:
+            watcher.attached(model)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Events]:
+        """Install the hooks that are not the model's; everything is removed at the end."""
+        from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+        before = register_optimizer_step_pre_hook(self._on_update_begins)
+        after = register_optimizer_step_post_hook(self._on_update_ends)
+        with self._wrapped_backward(), self._wrapped_scaler():
+            try:
+                yield self
+            finally:
+                before.remove()
+                after.remove()
+                self._release()
+                self._unscaled.clear()
+                self._owned = []
+
+    @contextlib.contextmanager
+    def muted(self) -> Iterator[None]:
+        """Announce nothing meanwhile: for what observers run themselves, such as an evaluation."""
+        self._muted += 1
+        try:
+            yield
+        finally:
+            self._muted -= 1
+
+    def _release(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def _on_forward(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._muted:
+            for watcher in self.watchers:
+                watcher.forward_begins(args, kwargs)
+
+    def _on_output(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not self._muted:
+            for watcher in self.watchers:
+                watcher.forward_ends(output)
+
+    def _on_update_begins(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self._muted or not self._holds_ours(optimizer):
+            return
+        for watcher in self.watchers:
+            watcher.optimizer_steps(optimizer)
+            if optimizer is self._owned[0]:
+                watcher.update_begins(optimizer)
+
+    def _on_update_ends(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if not self._muted and self._owned and optimizer is self._owned[0]:
+            for watcher in self.watchers:
+                watcher.update_ends(optimizer)
+
+    def _holds_ours(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether it trains this model: another model's optimizer (a reward model, a teacher) is not our update."""
+        if any(optimizer is known for known in self._owned):
+            return True
+        if self.model is None:
+            return False
+        ours = {id(p) for p in self.model.parameters()}
+        if any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
+            self._owned.append(optimizer)
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def _wrapped_backward(self) -> Iterator[None]:
+        import torch
+
+        original = torch.autograd.backward
+
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
+            loss = tensors if isinstance(tensors, torch.Tensor) else None
+            # Gradients that are not scalars come from within: reentrant checkpointing calls backward in backward.
+            if self._muted or loss is None or loss.dim() > 0:
+                return original(tensors, *args, **kwargs)
+            scaled, unscaled = self._unscaled.pop(id(loss), (None, loss))
+            for watcher in self.watchers:
+                watcher.backward_begins(unscaled if scaled is loss else loss)
+            original(tensors, *args, **kwargs)
+            for watcher in self.watchers:
+                watcher.backward_ends()
+            return None
+
+        torch.autograd.backward = backward
+        try:
+            yield
+        finally:
+            torch.autograd.backward = original
+
+    @contextlib.contextmanager
+    def _wrapped_scaler(self) -> Iterator[None]:
+        """Remember what a gradient scaler scaled, so that the loss before scaling is the one that is recorded."""
+        import torch
+
+        scaler = torch.amp.GradScaler
+        original: Callable[..., Any] = scaler.scale
+
+        def scale(this: Any, outputs: Any) -> Any:
+            result = original(this, outputs)
+            if isinstance(outputs, torch.Tensor) and isinstance(result, torch.Tensor):
+                self._unscaled[id(result)] = (result, outputs)
+            return result
+
+        scaler.scale = scale  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            scaler.scale = original  # type: ignore[method-assign]

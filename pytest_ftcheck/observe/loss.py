@@ -1,0 +1,92 @@
+"""The loss that was differentiated, and how many tokens it supervised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .events import Watcher
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class LossWatch(Watcher):
+    """Collects for each update the sum of the losses that ``backward`` was called on.
+
+    A loop that divides each of n micro-batch losses by n so shows their mean, and one that forgets to shows n times
+    as much: the number is the objective, not what a log made of it.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[Tensor] = []
+        self._updates: list[Tensor] = []
+
+    def backward_begins(self, loss: Tensor) -> None:
+        # Left on its device: reading it here would make a GPU wait once a step.
+        self._pending.append(loss.detach())
+
+    def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        import torch
+
+        if self._pending:
+            pending = self._pending
+            self._updates.append(pending[0] if len(pending) == 1 else torch.stack(pending).sum())
+            self._pending = []
+
+    def values(self) -> tuple[float, ...]:
+        """One loss for each update so far."""
+        return tuple(float(value) for value in self._updates)
+
+
+class SupervisionWatch(Watcher):
+    """Counts the positions whose logits receive a gradient: what is supervised in fact, whatever labels, masks and
+    loss function brought it about.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[Tensor | None] = []
+        self._updates: list[list[Tensor | None]] = []
+
+    def forward_ends(self, output: Any) -> None:
+        import torch
+
+        if not torch.is_grad_enabled():
+            return
+        logits = _logits(output)
+        if logits is None or not logits.requires_grad:
+            self._pending.append(None)
+            return
+        slot = len(self._pending)
+        pending = self._pending
+        pending.append(None)
+
+        def count(gradient: Tensor) -> None:
+            # The largest magnitude over the vocabulary, without a second tensor of the logits' size.
+            rows = torch.linalg.vector_norm(gradient, ord=float("inf"), dim=-1)
+            pending[slot] = rows.count_nonzero()
+
+        logits.register_hook(count)
+
+    def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        self._updates.append(self._pending)
+        self._pending = []
+
+    def counts(self) -> tuple[int | None, ...]:
+        """Supervised positions of each update so far; None where a forward pass showed no logits."""
+        return tuple(
+            None if not update or any(count is None for count in update) else sum(int(c) for c in update if c is not None)
+            for update in self._updates
+        )
+
+
+def _logits(output: Any) -> Tensor | None:
+    """The logits in a model's output: the field of that name, or the output itself where it is a tensor."""
+    import torch
+
+    if isinstance(output, torch.Tensor):
+        return output if output.dim() > 0 else None
+    logits = getattr(output, "logits", None)
+    if logits is None and isinstance(output, dict):
+        logits = output.get("logits")
+    return logits if isinstance(logits, torch.Tensor) and logits.dim() > 0 else None

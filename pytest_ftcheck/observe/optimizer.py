@@ -1,0 +1,52 @@
+"""What stepped: optimizers, their parameter groups, and the learning rate of every update."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..run import Optimizer, OptimizerGroup
+from .events import Watcher
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class OptimizerWatch(Watcher):
+    """Records the groups of each optimizer at its first step, and their learning rates at every step."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        # Kept alive by the reference: an id is only unique while its object lives.
+        self._seen: dict[int, torch.optim.Optimizer] = {}
+        self._groups: dict[int, list[tuple[tuple[str, ...], float | None]]] = {}
+        self._rates: dict[int, list[tuple[float, ...]]] = {}
+
+    def attached(self, model: nn.Module) -> None:
+        self._names = {id(p): name for name, p in model.named_parameters()}
+
+    def optimizer_steps(self, optimizer: torch.optim.Optimizer) -> None:
+        key = id(optimizer)
+        if key not in self._seen:
+            self._seen[key] = optimizer
+            self._groups[key] = [self._describe(group) for group in optimizer.param_groups]
+            self._rates[key] = []
+        self._rates[key].append(tuple(float(group.get("lr", float("nan"))) for group in optimizer.param_groups))
+
+    def _describe(self, group: dict[str, Any]) -> tuple[tuple[str, ...], float | None]:
+        names = tuple(self._names.get(id(p), "(not a parameter of the model)") for p in group["params"])
+        decay = group.get("weight_decay")
+        return names, None if decay is None else float(decay)
+
+    def records(self) -> tuple[Optimizer, ...]:
+        """One record for each optimizer, in the order of their first steps."""
+        return tuple(
+            Optimizer(
+                name=type(optimizer).__name__,
+                groups=tuple(
+                    OptimizerGroup(names, decay, tuple(rates[i] for rates in self._rates[key] if i < len(rates)))
+                    for i, (names, decay) in enumerate(self._groups[key])
+                ),
+            )
+            for key, optimizer in self._seen.items()
+        )

@@ -1,0 +1,78 @@
+"""Which parameters trained: their names and flags, whether they had a gradient, and whether they moved."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from ..run import ParameterTensor
+from ..theory.parameters import base_name
+from .events import Watcher
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+# A LoRA's A has a gradient of exactly zero in the first update, because B is zero; by the third all must have one.
+PROBED_UPDATES = 3
+
+
+class ParameterWatch(Watcher):
+    """Looks at every parameter before the first update and after the last, and at gradients in the first three updates
+    and the last (``steps``); in between it costs nothing.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._updates = 0
+        self._model: nn.Module | None = None
+        self._before: dict[str, str] = {}
+        self._trainable: dict[str, bool] = {}
+        self._optimized: set[int] = set()
+        self._with_gradient: set[str] = set()
+
+    def attached(self, model: nn.Module) -> None:
+        self._model = model
+
+    def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        assert self._model is not None
+        self._updates += 1
+        if self._updates == 1:
+            self._before = {name: digest(p) for name, p in self._model.named_parameters()}
+            self._trainable = {name: p.requires_grad for name, p in self._model.named_parameters()}
+        if self._updates <= PROBED_UPDATES or self._updates == self._steps:
+            self._optimized.update(id(p) for group in optimizer.param_groups for p in group["params"])
+            self._probe_gradients()
+
+    def _probe_gradients(self) -> None:
+        assert self._model is not None
+        for name, parameter in self._model.named_parameters():
+            gradient = parameter.grad
+            if name not in self._with_gradient and gradient is not None and bool(gradient.any()):
+                self._with_gradient.add(name)
+
+    def tensors(self) -> tuple[ParameterTensor, ...]:
+        """Every parameter, tied ones once; to be called when training is over."""
+        if self._model is None:
+            return ()
+        return tuple(
+            ParameterTensor(
+                name=name,
+                module=base_name(name),
+                shape=tuple(parameter.shape),
+                dtype=str(parameter.dtype).removeprefix("torch."),
+                trainable=self._trainable.get(name, parameter.requires_grad),
+                optimized=id(parameter) in self._optimized,
+                gradient=name in self._with_gradient,
+                moved=name in self._before and digest(parameter) != self._before[name],
+            )
+            for name, parameter in self._model.named_parameters()
+        )
+
+
+def digest(tensor: Tensor) -> str:
+    """A digest of a tensor's bits; equal only where every bit is (so -0 and 0 differ, and NaN equals itself)."""
+    import torch
+
+    data = tensor.detach().cpu().contiguous().reshape(-1)
+    return hashlib.blake2b(memoryview(data.view(torch.uint8).numpy()), digest_size=16).hexdigest()

@@ -1,0 +1,169 @@
+"""Which arm has the lower loss at a horizon, and whether that may be said yet.
+
+An ordering is a claim about a step, the learning rates, the rank and the seeds. It is decided on *paired* differences
+(same seed, same batches in both arms), whose spread is several times smaller than that of two separate runs. An order
+that later measurements of the same runs reverse is not decided, however clear it looks at the step.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .codec import Record
+from .explained import Winner
+from .run import Losses, Run
+
+# One-sided 1 % at either end: a wrong winner in one of a hundred builds at worst, before any margin.
+CONFIDENCE = 0.98
+
+
+@dataclass(frozen=True)
+class Gap(Record):
+    """The losses of both arms at one step (nats, means over seeds), and that of LoRA minus that of full: its mean over
+    the paired seeds and its confidence interval.
+    """
+
+    step: int
+    full: float
+    lora: float
+    mean: float
+    low: float
+    high: float
+
+    def leader(self, margin: float = 0.0) -> str | None:
+        """The arm that is ahead by more than ``margin`` beyond the interval; None where neither is."""
+        if self.low > margin:
+            return "full"
+        if self.high < -margin:
+            return "lora"
+        return None
+
+
+@dataclass(frozen=True)
+class LossOrder(Record):
+    """The verdict at step ``at``, with the gap at every step that was measured.
+
+    ``crossover`` is the step at which the lead last changed hands (interpolated), None if it never did.
+    """
+
+    at: int
+    verdict: str
+    reason: str
+    gap: float
+    ci: tuple[float, float]
+    crossover: int | None
+    margin: float
+    seeds: tuple[int, ...]
+    declarations: tuple[str, str]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def winner(self) -> Winner:
+        """``"full"``, ``"lora"`` or ``"undecided"``."""
+        return Winner(self.verdict, self)
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def loss_order(fulls: Sequence[Run], loras: Sequence[Run], at: int, margin: float = 0.0) -> LossOrder:
+    """Order two arms by their loss after ``at`` updates; ``fulls[i]`` and ``loras[i]`` share a seed.
+
+    ``margin`` (nats) is how much better an arm must be to win. ValueError where no loss was measured at ``at``.
+    """
+    gaps = tuple(_gap(step, fulls, loras) for step in _steps(fulls[0].loss, at))
+    here = next(gap for gap in gaps if gap.step == at)
+    later = next((g.leader(margin) for g in reversed(gaps) if g.step > at and g.leader(margin)), None)
+    crossover = _crossover(gaps)
+    verdict = here.leader(margin) or "undecided"
+    if later and _ahead(here) != later:
+        verdict = "undecided"
+    if not paired(fulls, loras):
+        verdict = "undecided"
+    return LossOrder(
+        at=at,
+        verdict=verdict,
+        reason=_reason(verdict, here, gaps[-1], crossover, fulls, loras),
+        gap=here.mean,
+        ci=(here.low, here.high),
+        crossover=crossover,
+        margin=margin,
+        seeds=tuple(run.seed for run in fulls),
+        declarations=(fulls[0].declaration, loras[0].declaration),
+        gaps=gaps,
+    )
+
+
+def paired(fulls: Sequence[Run], loras: Sequence[Run]) -> bool:
+    """Whether both arms of every seed were fed the same batches in the same order."""
+    return all(a.loss.batches == b.loss.batches and a.seed == b.seed for a, b in zip(fulls, loras, strict=True))
+
+
+def _steps(loss: Losses, at: int) -> list[int]:
+    """Steps to measure the gap at: those of the evaluations, or a doubling grid over the training losses."""
+    if loss.eval:
+        steps = {step for step, _ in loss.eval}
+    else:
+        horizon = len(loss.train)
+        steps = {min(2**i, horizon) for i in range(horizon.bit_length() + 1)}
+    loss.at(at)  # raises, and says where there are measurements
+    return sorted(steps | {at})
+
+
+def _gap(step: int, fulls: Sequence[Run], loras: Sequence[Run]) -> Gap:
+    full, lora = [run.loss.at(step) for run in fulls], [run.loss.at(step) for run in loras]
+    differences = [b - a for a, b in zip(full, lora, strict=True)]
+    mean, half = statistics.fmean(differences), _half_width(differences)
+    return Gap(step, statistics.fmean(full), statistics.fmean(lora), mean, mean - half, mean + half)
+
+
+def _half_width(differences: list[float]) -> float:
+    """Half the width of Student's interval for the mean; infinite with one seed, which shows no spread."""
+    count = len(differences)
+    if count < 2:
+        return math.inf
+    from scipy.stats import t as student
+
+    quantile = float(student.ppf((1 + CONFIDENCE) / 2, count - 1))
+    return quantile * statistics.stdev(differences) / math.sqrt(count)
+
+
+def _ahead(gap: Gap) -> str:
+    return "full" if gap.mean > 0 else "lora"
+
+
+def _crossover(gaps: Sequence[Gap]) -> int | None:
+    """The last change of sign between two steps at which one arm was clearly ahead, on a logarithmic step axis."""
+    clear = [gap for gap in gaps if gap.leader() and gap.step > 0]
+    changes = [(a, b) for a, b in itertools.pairwise(clear) if a.leader() != b.leader()]
+    if not changes:
+        return None
+    first, last = changes[-1]
+    between = [gap for gap in gaps if first.step <= gap.step <= last.step]
+    a, b = next((a, b) for a, b in itertools.pairwise(between) if _ahead(a) == _ahead(first) != _ahead(b))
+    share = a.mean / (a.mean - b.mean)
+    return round(math.exp(math.log(a.step) + share * (math.log(b.step) - math.log(a.step))))
+
+
+def _reason(
+    verdict: str, here: Gap, last: Gap, crossover: int | None, fulls: Sequence[Run], loras: Sequence[Run]
+) -> str:
+    names = {"full": "full", "lora": "LoRA"}
+    leads = f"at step {here.step} {names[_ahead(here)]} leads by {abs(here.mean):.4g}"
+    interval = f"interval {here.low:.4g} to {here.high:.4g}, {len(fulls)} paired seeds"
+    if not paired(fulls, loras):
+        return f"undecided: the arms saw different batches, so their losses are not paired; {leads}"
+    if len(fulls) < 2:
+        return f"undecided: {leads}, but one seed shows no spread; use 3 or more (--ftcheck-seeds=3)"
+    if not (math.isfinite(here.low) and math.isfinite(here.high)):
+        return f"undecided: the gap at step {here.step} is {here.mean} (a loss is not finite)"
+    crossing = f"; the crossover is at step {crossover}" if crossover else ""
+    if last.step > here.step and _ahead(last) != _ahead(here):
+        crossing += f", and at step {last.step} {names[_ahead(last)]} leads by {abs(last.mean):.4g}"
+    if verdict == "undecided":
+        return f"undecided: {leads} ({interval}){crossing}"
+    return f"{leads} ({interval}){crossing}"

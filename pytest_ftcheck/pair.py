@@ -1,0 +1,63 @@
+"""The two arms of a comparison: one recipe trained in full and with an adapter."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Literal
+
+from .codec import Record
+from .errors import RecipeError
+from .explained import Ratio
+from .order import LossOrder, loss_order, paired
+from .run import Run
+
+
+@dataclass(frozen=True)
+class Pair(Record):
+    """The same recipe trained in full and with an adapter, from the same seeds on the same batches.
+
+    ``fulls[i]`` and ``loras[i]`` share a seed; ``full`` and ``lora`` are the first of each.
+    """
+
+    fulls: tuple[Run, ...]
+    loras: tuple[Run, ...]
+
+    def __post_init__(self) -> None:
+        if not self.fulls or [run.seed for run in self.fulls] != [run.seed for run in self.loras]:
+            seeds = [[run.seed for run in arm] for arm in (self.fulls, self.loras)]
+            raise RecipeError(f"a pair needs runs of the same seeds in both arms; got {seeds[0]} and {seeds[1]}")
+
+    @property
+    def full(self) -> Run:
+        return self.fulls[0]
+
+    @property
+    def lora(self) -> Run:
+        return self.loras[0]
+
+    @property
+    def paired(self) -> bool:
+        """Whether both arms were fed the same batches in the same order, for every seed."""
+        return paired(self.fulls, self.loras)
+
+    def memory_ratio(self, kind: Literal["static", "peak"]) -> Ratio:
+        """Bytes of full over bytes of LoRA: ``"static"`` for weights, gradients and optimizer state, ``"peak"`` for the
+        peak of a step, which activations pull towards 1.
+        """
+        if kind not in ("static", "peak"):
+            raise RecipeError(f"memory_ratio({kind!r}); allowed: 'static', 'peak'")
+        full, lora = self.full.memory, self.lora.memory
+        if kind == "static":
+            return Ratio(full.static_bytes / lora.static_bytes, "static memory of full over LoRA", self)
+        return Ratio(full.peak_bytes / lora.peak_bytes, "peak memory of full over LoRA", self)
+
+    @property
+    def time_ratio(self) -> Ratio:
+        """Median step time of full over that of LoRA, over all seeds."""
+        full, lora = (statistics.median(run.time.step_s for run in arm) for arm in (self.fulls, self.loras))
+        return Ratio(full / lora, "step time of full over LoRA", self)
+
+    def loss_order(self, at: int | None = None, margin: float = 0.0) -> LossOrder:
+        """Which arm has the lower loss after ``at`` updates (default: the horizon), by more than ``margin`` nats."""
+        return loss_order(self.fulls, self.loras, self.full.steps if at is None else at, margin)

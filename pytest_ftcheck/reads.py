@@ -1,0 +1,75 @@
+"""The data files that a training reads, so that a stored run is not believed after one of them has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_collecting: set[str] | None = None
+_installed = False
+
+
+@contextlib.contextmanager
+def recorded_reads() -> Iterator[dict[str, str]]:
+    """Fill a dictionary, by the end of the body, with the files that Python code opened in it: path -> digest.
+
+    Sources are left out (they are part of a run's content anyway), and files of installed packages. Libraries that open
+    files in native code (safetensors, pyarrow) are not seen.
+    """
+    global _collecting, _installed
+    if not _installed:
+        # An audit hook can never be removed; this one does nothing outside of this function.
+        sys.addaudithook(_on_audit_event)
+        _installed = True
+    digests: dict[str, str] = {}
+    outer, _collecting = _collecting, set()
+    try:
+        yield digests
+    finally:
+        opened, _collecting = _collecting, outer
+        digests.update({path: found for path in sorted(opened) if (found := _file_digest(path))})
+
+
+def unchanged(digests: Mapping[str, str]) -> bool:
+    """Whether each of these files still has the digest that it had."""
+    return all(_file_digest(path) == before for path, before in digests.items())
+
+
+def _on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
+    if _collecting is None or event != "open":
+        return
+    path, mode, _ = arguments
+    if isinstance(path, (str, bytes)) and (mode is None or "r" in str(mode)):
+        _collecting.add(os.path.abspath(os.fsdecode(path)))
+
+
+def _file_digest(path: str) -> str | None:
+    """The digest of a data file; None for what is no data of the training's own."""
+    if path.endswith((".py", ".pyc", ".so")) or path.startswith(_foreign_folders()):
+        return None
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest() if sys.version_info >= (3, 11) else _digest(file)
+    except OSError:
+        return None
+
+
+def _digest(file: Any) -> str:
+    total = hashlib.blake2b()
+    while block := file.read(1 << 20):
+        total.update(block)
+    return total.hexdigest()
+
+
+def _foreign_folders() -> tuple[str, ...]:
+    libraries = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return (*libraries, "/proc/", "/sys/", "/dev/", "/etc/", os.path.join(tempfile.gettempdir(), "ftcheck-"))

@@ -1,0 +1,159 @@
+"""What a user tells the plugin: how their repository fine-tunes, at a size that CI can afford."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import RecipeError
+from .methods import Full, LoRA, Method, Peft
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+@dataclass
+class Job:
+    """One training to do: what ``train(job)`` receives.
+
+    ``model`` is built, adapted to ``method`` and on ``device``; ``lr`` is the method's. A training that puts another
+    model in place of it (a trainer that adapts by itself) says so by ``job.replace_model(model)``.
+    """
+
+    model: nn.Module
+    method: Method
+    train_data: Any
+    eval_data: Any
+    steps: int
+    seed: int
+    batch_size: int
+    accumulation: int
+    lr: float
+    device: str
+    dtype: str
+    output_dir: Path
+    recipe: Recipe
+    resume_from: Path | None = None
+    on_model: Callable[[nn.Module], None] | None = None
+
+    def replace_model(self, model: nn.Module) -> None:
+        """Say that ``model`` is what trains, in place of the one that the job came with."""
+        self.model = model
+        if self.on_model is not None:
+            self.on_model(model)
+
+    def collate(self, rows: list[Any]) -> Any:
+        """One batch on the job's device, by the recipe's ``collate``."""
+        from .training import collate, to_device
+
+        return to_device((self.recipe.collate or collate)(rows), self.device)
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The mean loss of a batch, a scalar tensor, by the recipe's ``loss``."""
+        from .training import model_loss
+
+        return (self.recipe.loss or model_loss)(model, batch)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a repository fine-tunes.
+
+    Required: ``model``, a function without arguments that returns the base model; and ``train_data``, rows (anything
+    with a length and indices) or a function that returns them. Every other part has a working default, and each can be
+    the user's own code, because that is where bugs live:
+
+    ``train(job)``: the training loop. ``adapt(model, method) -> model``: turns the base model into what trains.
+    ``loss(model, batch) -> scalar``: the mean loss of a batch. ``collate(rows) -> batch``. ``evaluate(job) -> float``:
+    the loss on ``eval_data``. ``save(model, folder)`` and ``load(folder) -> model``.
+
+    ``steps`` is the horizon in optimizer updates, each of ``accumulation`` micro-batches of ``batch_size`` rows;
+    ``seeds`` is how many paired seeds a comparison takes. ``eval_steps`` are the updates after which the evaluation
+    loss is taken (default: about a dozen, spread evenly in log(step), with 30 and the horizon among them).
+    ``methods`` names further methods for ``ft_run``. ``threads`` sets torch's CPU threads during a run.
+    """
+
+    model: Callable[[], nn.Module]
+    train_data: Any
+    eval_data: Any = None
+    train: Callable[[Job], None] | None = None
+    full: Full = field(default_factory=Full)
+    lora: LoRA | Peft = field(default_factory=LoRA)
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    steps: int = 500
+    seeds: int = 3
+    batch_size: int = 8
+    accumulation: int = 1
+    eval_steps: tuple[int, ...] | None = None
+    dtype: str = "float32"
+    name: str = "recipe"
+    threads: int | None = None
+    adapt: Callable[[nn.Module, Method], nn.Module] | None = None
+    loss: Callable[[nn.Module, Any], Tensor] | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    evaluate: Callable[[Job], float] | None = None
+    save: Callable[[nn.Module, Path], None] | None = None
+    load: Callable[[Path], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "seeds", "batch_size", "accumulation"):
+            _at_least_one(name, getattr(self, name))
+        if self.threads is not None:
+            _at_least_one("threads", self.threads)
+        if self.dtype not in DTYPES:
+            raise RecipeError(f"Recipe.dtype is {self.dtype!r}; allowed: {', '.join(DTYPES)}")
+        for name in ("model", "train", "adapt", "loss", "collate", "evaluate", "save", "load"):
+            value = getattr(self, name)
+            if not (callable(value) or (value is None and name != "model")):
+                raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a function")
+        for name, method in {"full": self.full, "lora": self.lora, **self.methods}.items():
+            if not isinstance(method, (Full, LoRA, Peft)):
+                raise RecipeError(f"Recipe method {name!r} is {method!r}; allowed: Full(...), LoRA(...), Peft(...)")
+        for name in set(self.methods) & {"full", "lora"}:
+            raise RecipeError(f"Recipe.methods has {name!r}; allowed: other names (that one is Recipe.{name})")
+
+    def method(self, name: str) -> Method:
+        """The method called ``name``: ``"full"``, ``"lora"``, or a key of ``methods``."""
+        known: dict[str, Method] = {"full": self.full, "lora": self.lora, **self.methods}
+        if name not in known:
+            raise RecipeError(f"no method {name!r} in the recipe; allowed: {', '.join(known)}")
+        return known[name]
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A recipe like this one with some parts changed."""
+        return dataclasses.replace(self, **changes)
+
+    def evaluation_steps(self, steps: int) -> tuple[int, ...]:
+        """The updates, up to ``steps``, after which to evaluate; always the horizon itself."""
+        wanted = _log_spaced(steps) if self.eval_steps is None else set(self.eval_steps)
+        return tuple(sorted({step for step in wanted if 1 <= step <= steps} | {steps}))
+
+    @classmethod
+    def from_trainer(cls, make_trainer: Callable[[Job], Any], **parts: Any) -> Recipe:
+        """A recipe that trains with a Hugging Face ``Trainer`` or a subclass of it.
+
+        ``make_trainer(job)`` returns the trainer, made with ``job.model``, ``max_steps=job.steps``, ``seed=job.seed``,
+        ``learning_rate=job.lr``, ``output_dir=job.output_dir`` and so on. ``parts`` are the recipe's other fields.
+        The loss on ``eval_data`` is the trainer's own ``compute_loss`` in evaluation mode.
+        """
+        from .trainer import TrainerLoop
+
+        loop = TrainerLoop(make_trainer)
+        return cls(**{"train": loop.train, "evaluate": loop.evaluate, **parts})
+
+
+def _at_least_one(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a whole number of at least 1")
+
+
+def _log_spaced(steps: int) -> set[int]:
+    """1, 2, 5, 10, 20, ... and 30: the step at which the project's founding example compared too early."""
+    grid = {factor * 10**power for power in range(len(str(steps))) for factor in (1, 2, 5)}
+    return grid | {30, 3 * steps // 5}

@@ -1,0 +1,1 @@
+"""Printing what was found; nothing is decided here."""

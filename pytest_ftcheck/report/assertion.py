@@ -1,0 +1,76 @@
+"""Why a plain ``assert`` on one of our numbers failed."""
+
+from __future__ import annotations
+
+from ..explained import Count, Ratio, Winner
+from ..order import LossOrder
+from ..pair import Pair
+from ..run import Memory, Parameters
+from ..theory.differences import differences, grouped
+from ..theory.parameters import ParameterForm
+from .curve import sparklines
+from .units import size
+
+
+def explain(op: str, left: object, right: object) -> list[str] | None:
+    """Lines for pytest's ``pytest_assertrepr_compare``; the first holds the numbers. None for what is not ours."""
+    ours, other = (left, right) if isinstance(left, (Count, Ratio, Winner)) else (right, left)
+    if isinstance(ours, Count) and isinstance(ours.subject, Parameters):
+        return [_headline(op, left, right, ours.what), *_parameters(ours.subject, other)]
+    if isinstance(ours, Ratio) and isinstance(ours.subject, Pair):
+        return [_headline(op, left, right, ours.what), *_memory(ours.subject)]
+    if isinstance(ours, Winner) and isinstance(ours.subject, LossOrder):
+        return [f"{str(left)!r} {op} {str(right)!r}: {ours.subject.reason}", *_curves(ours.subject)]
+    return None
+
+
+def _headline(op: str, left: object, right: object, what: str) -> str:
+    return f"{_number(left)} {op} {_number(right)} ({what})"
+
+
+def _number(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{int(value):,}"
+    return f"{float(value):.4g}" if isinstance(value, float) else str(value)
+
+
+def _parameters(parameters: Parameters, expected: object) -> list[str]:
+    declared = parameters.declared
+    if declared is None:
+        return ["no closed form is known for this method"]
+    found = [str(line) for line in grouped(differences(declared, parameters.by_module))]
+    lines = [f"{declared.label} declares {declared.trainable:,} trainable of {declared.total:,}"]
+    if found:
+        return lines + found
+    return [*lines, "the model is as declared in every module, so the expected number is not", *_rank(declared, expected)]
+
+
+def _rank(declared: ParameterForm, expected: object) -> list[str]:
+    """The rank that would give the expected number on the same modules, if there is one."""
+    ranks = {module.rank for module in declared.modules if module.per_rank}
+    per_rank = sum(module.per_rank for module in declared.modules)
+    if len(ranks) != 1 or not isinstance(expected, int) or not per_rank or expected % per_rank or expected <= 0:
+        return []
+    return [f"{expected:,} would be r={expected // per_rank} on the same modules (declared: r={ranks.pop()})"]
+
+
+def _memory(pair: Pair) -> list[str]:
+    return [_breakdown("full", pair.full.memory), _breakdown("LoRA", pair.lora.memory)]
+
+
+def _breakdown(arm: str, memory: Memory) -> str:
+    return (
+        f"{arm}: peak {size(memory.peak_bytes)} in {memory.peak_phase}; weights {size(memory.weights_bytes)}, gradients "
+        f"{size(memory.gradients_bytes)}, optimizer {size(memory.optimizer_bytes)}, activations "
+        f"{size(memory.activations_bytes)}"
+    )
+
+
+def _curves(order: LossOrder) -> list[str]:
+    full, lora = sparklines([[gap.full for gap in order.gaps], [gap.lora for gap in order.gaps]])
+    first, last = order.gaps[0], order.gaps[-1]
+    return [
+        f"full {full} {first.full:.4g} -> {last.full:.4g}  {order.declarations[0]}",
+        f"LoRA {lora} {first.lora:.4g} -> {last.lora:.4g}  {order.declarations[1]}",
+        f"steps {', '.join(str(gap.step) for gap in order.gaps)}; seeds {', '.join(map(str, order.seeds))}",
+    ]

@@ -1,0 +1,121 @@
+"""The comparison of full fine-tuning and adapters at the end of a session."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..account import deviations
+from ..pair import Pair
+from ..run import Run
+from .units import duration, size
+
+# The step at which the project's founding example compared, and so many people do.
+EARLY_STEP = 30
+
+Arm = list[Run]
+
+
+def write_summary(reporter: Any, texts: Sequence[str]) -> None:
+    """Write a table for each recipe among the runs (in JSON), its comparisons, and deviations from declarations."""
+    runs = [Run.from_json(text) for text in dict.fromkeys(texts)]
+    reporter.write_sep("=", "ftcheck: full fine-tuning and LoRA")
+    for recipe in group(runs):
+        for line in recipe_lines(recipe):
+            reporter.write_line(line)
+        for arm in recipe:
+            for line in _deviation_lines(arm):
+                reporter.write_line(line, yellow=True)
+
+
+def group(runs: Sequence[Run]) -> list[list[Arm]]:
+    """The runs by recipe and, within, by method; full first, seeds in order, each seed once."""
+    recipes: dict[tuple[Any, ...], dict[tuple[str, str], dict[int, Run]]] = {}
+    for run in runs:
+        arms = recipes.setdefault((run.recipe, run.steps, run.environment.device), {})
+        arms.setdefault((run.title, run.declaration), {})[run.seed] = run
+    return [
+        [[seeds[seed] for seed in sorted(seeds)] for _, seeds in sorted(arms.items(), key=lambda item: item[0][0] != "full")]
+        for arms in recipes.values()
+    ]
+
+
+def recipe_lines(arms: list[Arm]) -> list[str]:
+    """The table of one recipe and what may be said of its arms."""
+    first = arms[0][0]
+    seeds = ", ".join(str(run.seed) for run in max(arms, key=len))
+    title = f"{first.recipe}: {first.steps} steps of {first.batch_size * first.accumulation} rows, seeds {seeds}, "
+    lines = [title + f"{first.environment.device}, {first.dtype}"]
+    lines += [f"  {arm[0].declaration}" for arm in arms]
+    lines += _table(arms)
+    if arms[0][0].method == "full":
+        lines += [line for arm in arms[1:] for line in _comparison(arms[0], arm)]
+    return lines
+
+
+def _table(arms: list[Arm]) -> list[str]:
+    rows: list[tuple[str, Callable[[Arm], str]]] = [
+        ("parameters", lambda arm: f"{arm[0].parameters.total:,}"),
+        ("trainable", lambda arm: f"{arm[0].parameters.trainable:,}"),
+        ("trainable share", lambda arm: f"{100 * arm[0].parameters.trainable / arm[0].parameters.total:.4g} %"),
+        ("step time", lambda arm: duration(statistics.median(run.time.step_s for run in arm))),
+        ("peak memory", lambda arm: size(arm[0].memory.peak_bytes)),
+        ("static memory", lambda arm: size(arm[0].memory.static_bytes)),
+        *((f"loss at step {step}", _loss_at(step)) for step in _shown_steps(arms)),
+    ]
+    heads = _titles(arms)
+    cells = [[head, *(cell(arm) for _, cell in rows)] for head, arm in zip(heads, arms, strict=True)]
+    names = ["", *(name for name, _ in rows)]
+    widths = [max(map(len, column)) for column in cells]
+    first = max(map(len, names))
+    return [
+        "  " + "  ".join([name.ljust(first), *(c[i].rjust(w) for c, w in zip(cells, widths, strict=True))]).rstrip()
+        for i, name in enumerate(names)
+    ]
+
+
+def _titles(arms: list[Arm]) -> list[str]:
+    """Short names of the arms; with the name of the method in front where two would be the same."""
+    titles = [arm[0].title for arm in arms]
+    return [f"{arm[0].method}: {t}" if titles.count(t) > 1 else t for arm, t in zip(arms, titles, strict=True)]
+
+
+def _shown_steps(arms: list[Arm]) -> list[int]:
+    horizon = arms[0][0].steps
+    return [EARLY_STEP, horizon] if EARLY_STEP < horizon else [horizon]
+
+
+def _loss_at(step: int) -> Callable[[Arm], str]:
+    def cell(arm: Arm) -> str:
+        try:
+            return f"{statistics.fmean(run.loss.at(step) for run in arm):.4g}"
+        except ValueError:
+            return "-"
+
+    return cell
+
+
+def _comparison(full: Arm, other: Arm) -> list[str]:
+    """What the two arms, as far as they share seeds, say of each other."""
+    seeds = {run.seed for run in full} & {run.seed for run in other}
+    if not seeds:
+        return []
+    pair = Pair(*(tuple(run for run in arm if run.seed in seeds) for arm in (full, other)))
+    reduction = 100 * (1 - pair.lora.parameters.trainable / pair.full.parameters.trainable)
+    lines = [
+        f"  {pair.lora.title} against full: {reduction:.4g} % fewer trainable parameters; full takes "
+        f"{pair.memory_ratio('static'):.3g}x the static memory, {pair.memory_ratio('peak'):.3g}x the peak memory, "
+        f"{pair.time_ratio:.3g}x the step time"
+    ]
+    for step in _shown_steps([full]):
+        try:
+            order = pair.loss_order(at=step)
+        except ValueError:
+            continue
+        lines.append(f"    {order.reason}")
+    return lines
+
+
+def _deviation_lines(arm: Arm) -> list[str]:
+    return [f"  {run.title}, seed {run.seed}: {line}" for run in arm[:1] for line in deviations(run)]

@@ -1,0 +1,134 @@
+"""One recipe x method x seed -> one ``Run``, trained at most once for everybody who asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .account import objections
+from .content import UnknownContentError, digest
+from .environment import environment_key
+from .errors import FtcheckError, TrainingError
+from .reads import recorded_reads
+from .recipe import Recipe
+from .run import Run
+from .store import RunStore
+
+# How long to wait before asking again whether another worker has finished the run that is missing.
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run that somebody wants."""
+
+    recipe: Recipe
+    method: str
+    seed: int
+    steps: int
+    device: str
+
+    def key(self) -> str | None:
+        """A digest of everything that the run depends on; None where that cannot be told from the outside.
+
+        Methods other than the one asked for do not count, so recipes that differ in them share runs.
+        """
+        parts = {name: getattr(self.recipe, name) for name in _PARTS}
+        method = self.recipe.method(self.method)
+        environment = environment_key(self.device, self.recipe.threads)
+        try:
+            return digest([parts, self.method, method, self.seed, self.steps, environment])
+        except UnknownContentError:
+            return None
+
+
+# The fields of a recipe that a single run depends on.
+_PARTS = (
+    *("model", "train_data", "eval_data", "train", "adapt", "loss", "collate", "evaluate"),
+    *("batch_size", "accumulation", "eval_steps", "dtype", "name", "threads"),
+)
+
+
+class Runner:
+    """Trains what is asked for, remembers it for the session, and shares it through ``store`` where there is one."""
+
+    def __init__(self, store: RunStore | None = None, trained: Callable[[Run], None] | None = None) -> None:
+        self._store = store
+        self._announce = trained or (lambda run: None)
+        self._done: dict[Any, Run | FtcheckError] = {}
+        # A recipe is kept with what was trained from it: its identity is a key only while it lives.
+        self._recipes: list[Recipe] = []
+
+    def runs(self, requests: Sequence[Request]) -> list[Run]:
+        """The runs, in the order of ``requests``. Raises TrainingError for one that shows nothing.
+
+        What another worker is training is left to it, and what nobody is at is trained here first: so workers that
+        want the same runs divide them among themselves.
+        """
+        missing = list(dict.fromkeys(range(len(requests))))
+        while missing:
+            left = [i for i in missing if not self._obtain(requests[i])]
+            if len(left) == len(missing):
+                time.sleep(POLL_S)
+            missing = left
+        return [self._result(request) for request in requests]
+
+    def run(self, request: Request) -> Run:
+        """One run. Raises TrainingError where it shows nothing."""
+        return self.runs([request])[0]
+
+    def _result(self, request: Request) -> Run:
+        outcome = self._done[self._identity(request)]
+        if isinstance(outcome, FtcheckError):
+            raise outcome
+        found = objections(outcome)
+        if found:
+            raise TrainingError(f"{request.method} (seed {request.seed}): {found[0]}")
+        return outcome
+
+    def _obtain(self, request: Request) -> bool:
+        """Whether the run is there now: remembered, stored, or trained by this process."""
+        identity = self._identity(request)
+        if identity in self._done:
+            return True
+        key = request.key() if self._store else None
+        if key is None or self._store is None:
+            return self._train(identity, request)
+        if self._read(identity, key):
+            return True
+        with self._store.claim(key) as ours:
+            if not ours:
+                return False
+            # Another worker may have finished it between the look and the claim.
+            return self._read(identity, key) or self._train(identity, request, key)
+
+    def _read(self, identity: Any, key: str) -> bool:
+        run = self._store.read(key) if self._store else None
+        if run is not None:
+            self._remember(identity, run)
+        return run is not None
+
+    def _train(self, identity: Any, request: Request, key: str | None = None) -> bool:
+        from .execution import execute
+
+        try:
+            with recorded_reads() as reads:
+                run = execute(request.recipe, request.method, request.seed, request.steps, request.device)
+        except FtcheckError as error:
+            self._done[identity] = error
+            return True
+        if self._store and key:
+            self._store.write(key, run, reads)
+        self._remember(identity, run)
+        return True
+
+    def _remember(self, identity: Any, run: Run) -> None:
+        self._done[identity] = run
+        self._announce(run)
+
+    def _identity(self, request: Request) -> Any:
+        if not any(request.recipe is known for known in self._recipes):
+            self._recipes.append(request.recipe)
+        return id(request.recipe), request.method, request.seed, request.steps, request.device

@@ -1,0 +1,120 @@
+"""Where a model departs from its declared form, module by module, and what each departure means in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..codec import Record
+from .parameters import ModuleForm, ParameterForm, base_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Difference(Record):
+    """One module whose parameter counts are not the declared ones, and the likely cause."""
+
+    module: str
+    expected_trainable: int
+    observed_trainable: int
+    expected_total: int
+    observed_total: int
+    cause: str
+
+    def __str__(self) -> str:
+        return self.line(f"in {self.module or 'the model itself'}")
+
+    def line(self, where: str) -> str:
+        """One line, number first; the trainable count speaks where it differs, else the total."""
+        if self.observed_trainable != self.expected_trainable:
+            numbers = f"{self.observed_trainable:,} trainable instead of {self.expected_trainable:,}"
+        else:
+            numbers = f"{self.observed_total:,} parameters instead of {self.expected_total:,}"
+        return f"{numbers} {where}: {self.cause}"
+
+
+def observed_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Base module name -> (parameters, trainable parameters) of a model as it is, adapted or not; tied ones once."""
+    modules: dict[str, tuple[int, int]] = {}
+    for name, parameter in model.named_parameters():
+        total, trainable = modules.get(base_name(name), (0, 0))
+        size = parameter.numel()
+        modules[base_name(name)] = total + size, trainable + size * parameter.requires_grad
+    return modules
+
+
+def differences(form: ParameterForm, observed: Mapping[str, tuple[int, int]]) -> tuple[Difference, ...]:
+    """Every module whose (total, trainable) in ``observed`` is not what ``form`` declares; empty where all fit."""
+    declared = {module.name: module for module in form.modules}
+    found = []
+    for name in dict.fromkeys([*declared, *observed]):
+        module = declared.get(name, ModuleForm(name, 0, 0))
+        total, trainable = observed.get(name, (0, 0))
+        if (total, trainable) != (module.total, module.trainable):
+            cause = _cause(module, total, trainable)
+            found.append(Difference(name, module.trainable, trainable, module.total, total, cause))
+    return tuple(found)
+
+
+def grouped(found: Iterable[Difference]) -> tuple[str, ...]:
+    """One line for each difference; those that repeat from layer to layer as one ("in each of 12 modules (h.*.attn)")."""
+    alike: dict[Difference, list[Difference]] = {}
+    for difference in found:
+        pattern = ".".join("*" if part.isdigit() else part for part in difference.module.split("."))
+        alike.setdefault(replace(difference, module=pattern), []).append(difference)
+    return tuple(
+        str(group[0]) if len(group) == 1 else kind.line(f"in each of {len(group)} modules ({kind.module})")
+        for kind, group in alike.items()
+    )
+
+
+def _cause(module: ModuleForm, total: int, trainable: int) -> str:
+    if total == module.total:
+        return _cause_in_flags(module, trainable)
+    if total == 0:
+        return "not in the trained model"
+    if module.total == 0:
+        return "an adapter, or a weight no longer tied, that was not declared"
+    if module.per_rank:
+        rank, rest = divmod(total - module.total, module.per_rank)
+        rank += module.rank
+        if rest == 0 and rank > 0:
+            return _cause_in_rank(module, rank, trainable)
+    if total == module.base:
+        missing = "no adapter here" if module.per_rank else "no trained copy here (modules_to_save)"
+        return missing + (", and the base is not frozen" if trainable else "")
+    if module.added == 0 and total > module.base:
+        return _cause_in_addition(module, total, trainable)
+    return "no rank gives this size" if module.per_rank else "another size than in the base model"
+
+
+def _cause_in_rank(module: ModuleForm, rank: int, trainable: int) -> str:
+    """The total fits rank ``rank``; whether the flags fit too."""
+    change = (rank - module.rank) * module.per_rank
+    found = replace(module, total=module.total + change, trainable=module.trainable + change, rank=rank)
+    cause = f"rank {rank} instead of {module.rank}"
+    return cause if trainable == found.trainable else f"{cause}, and {_cause_in_flags(found, trainable)}"
+
+
+def _cause_in_addition(module: ModuleForm, total: int, trainable: int) -> str:
+    """Something was added to a module that should have nothing added."""
+    if total == 2 * module.base and trainable == module.base:
+        return "a trained copy here (modules_to_save) that was not declared"
+    return "an adapter here that was not declared" + (", frozen" if trainable == 0 else "")
+
+
+def _cause_in_flags(module: ModuleForm, trainable: int) -> str:
+    """The parameters are the declared ones; which of them train is not."""
+    part = ("adapter" if module.per_rank else "copy") if module.added else ""
+    if module.bias and abs(trainable - module.trainable) == module.bias:
+        return "the bias is frozen" if trainable < module.trainable else "the bias is not frozen"
+    if trainable == 0:
+        return f"the {part or 'module'} is frozen"
+    if trainable == module.total:
+        return f"the {'base' if part else 'module'} is not frozen"
+    if part and trainable == module.base:
+        return f"the {part} is frozen and the base is not"
+    return "part of it is frozen" if trainable < module.trainable else "part of it is not frozen"

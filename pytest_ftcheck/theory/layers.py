@@ -1,0 +1,74 @@
+"""What LoRA needs to know of a layer: how many inputs and outputs its two factors span."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ADAPTABLE = "Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d, MultiheadAttention with one embedding size"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as LoRA sees it: A maps ``inputs`` to r, B maps r to ``outputs``.
+
+    ``inputs`` counts the kernel in (C_in · K for a convolution) and is the vocabulary for an embedding.
+    """
+
+    kind: str
+    inputs: int
+    outputs: int
+    groups: int = 1
+
+    @property
+    def per_rank(self) -> int:
+        """Adapter parameters per unit of rank. A of a grouped convolution is not grouped, B is (peft 0.21.2)."""
+        return self.inputs + self.outputs // self.groups
+
+    def __str__(self) -> str:
+        groups = f" in {self.groups} groups" if self.groups > 1 else ""
+        return f"{self.kind} {self.inputs}x{self.outputs}{groups}"
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether ``module`` is a Linear or the transposed Conv1D of transformers' GPT-2."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, (nn.Linear, Conv1D))
+
+
+def layer_of(module: nn.Module) -> Layer | None:
+    """``module`` as a layer that LoRA can adapt, or None where it cannot."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    kind = type(module).__name__
+    if isinstance(module, nn.Linear):
+        return Layer(kind, module.in_features, module.out_features)
+    if isinstance(module, Conv1D):
+        return Layer(kind, *module.weight.shape)
+    if isinstance(module, nn.Embedding):
+        return Layer(kind, module.num_embeddings, module.embedding_dim)
+    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return Layer(kind, module.in_channels * math.prod(module.kernel_size), module.out_channels, module.groups)
+    if isinstance(module, nn.MultiheadAttention) and module._qkv_same_embed_dim:
+        # Query, key and value are one packed projection; the output projection is a layer of its own.
+        return Layer(kind, module.embed_dim, 3 * module.embed_dim)
+    return None
+
+
+def layers_of(name: str, module: nn.Module) -> dict[str, Layer]:
+    """Name -> layer of each adapter that LoRA puts on the module ``name``; empty where it cannot adapt it."""
+    from torch import nn
+
+    layer = layer_of(module)
+    if layer is None:
+        return {}
+    if not isinstance(module, nn.MultiheadAttention):
+        return {name: layer}
+    return {name: layer, f"{name}.out_proj": Layer("Linear", module.embed_dim, module.embed_dim)}
