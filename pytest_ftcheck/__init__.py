@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .methods import Full, LoRA, Peft
-    from .observe import observe
+    from .observers import observe
     from .pair import Pair
     from .recipe import Job, Recipe
     from .run import Run
@@ -25,7 +25,7 @@ _HOMES = {
     "Job": "recipe",
     "Run": "run",
     "Pair": "pair",
-    "observe": "observe.observation",
+    "observe": "observers.observation",
 }
 
 __all__ = ["Full", "Job", "LoRA", "Pair", "Peft", "Recipe", "Run", "observe"]

@@ -47,10 +47,11 @@ def _no_supervision(run: Run) -> str | None:
 def _not_finite(run: Run) -> str | None:
     for update, loss in enumerate(run.loss.train, start=1):
         if not math.isfinite(loss):
-            before = f"the update before had {run.loss.train[update - 2]:.4g}" if update > 1 else "from the first update"
+            earlier = f"the update before had {run.loss.train[update - 2]:.4g}"
             return (
-                f"loss is {loss} in update {update} of {len(run.loss.train)} ({before}, learning rate {_rate(run, update):g})\n"
-                "  likely cause: a learning rate that is too high, a batch without labels, or overflow in half precision"
+                f"loss is {loss} in update {update} of {len(run.loss.train)} "
+                f"({earlier if update > 1 else 'from the first update'}, learning rate {_rate(run, update):g})\n"
+                "  likely cause: a learning rate that is too high, a batch without labels, or half precision's overflow"
             )
     for step, loss in run.loss.eval:
         if not math.isfinite(loss):
@@ -76,7 +77,9 @@ def _why_idle(tensor: ParameterTensor, run: Run) -> str:
     if not tensor.optimized:
         return "no optimizer holds them (was it built before the adapter?)"
     groups = (group for optimizer in run.optimizers for group in optimizer.groups)
-    if all(rate == 0 for group in groups if tensor.name in group.parameters for rate in group.lr):
+    rates = [rate for group in groups if tensor.name in group.parameters for rate in group.lr]
+    # None are known of a parameter that was added to an optimizer after its first step.
+    if rates and not any(rates):
         return "their learning rate is 0 in every update"
     if not tensor.gradient:
         return "they received no gradient (unused, detached, or cut off by checkpointing)"

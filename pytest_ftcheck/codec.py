@@ -103,7 +103,7 @@ def _expect(fits: bool, kind: Any, data: Any, where: str) -> None:
         raise RecordError(f"{where} is {str(data)[:60]!r}; expected {name}")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {f.name: hints[f.name] for f in dataclasses.fields(kind)}

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import sys
 import sysconfig
@@ -19,6 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+# What a literal in source code gives; the rest of its values are tuples, sets and code.
+SCALARS = (bool, int, float, complex, str, bytes, slice, type(None), type(...))
+
 
 class UnknownContentError(Exception):
     """The content of a value cannot be told from the outside; the message says which."""
@@ -26,13 +30,16 @@ class UnknownContentError(Exception):
 
 def digest(value: Any) -> str:
     """A digest of the content of ``value``, the same in every process. Raises UnknownContentError."""
-    text = json.dumps(_describe(value), sort_keys=True, separators=(",", ":"))
+    try:
+        text = json.dumps(_describe(value), sort_keys=True, separators=(",", ":"))
+    except RecursionError:
+        raise UnknownContentError("the content of a value that holds itself") from None
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _describe(value: Any) -> Any:
     """JSON data with the same content as ``value``."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, SCALARS):
         return [type(value).__name__, repr(value)]
     if isinstance(value, Path):
         return ["file", hashlib.blake2b(value.read_bytes()).hexdigest() if value.is_file() else str(value)]
@@ -53,7 +60,7 @@ def _describe_object(value: Any) -> Any:
     if isinstance(value, functools.partial):
         return ["partial", _describe(value.func), _describe(value.args), _describe(value.keywords)]
     if type(value).__module__ == "torch" and type(value).__name__ == "Tensor":
-        from .observe.parameters import digest as tensor_digest
+        from .observers.parameters import digest as tensor_digest
 
         return ["tensor", str(value.dtype), list(value.shape), tensor_digest(value)]
     if dataclasses.is_dataclass(value):
@@ -63,18 +70,26 @@ def _describe_object(value: Any) -> Any:
 
 
 def _describe_code(code: Any) -> Any:
-    """A function or class: its name, the sources it rests on, and the values that it closes over."""
-    closed_over = []
+    """A function or class: its name, the sources it rests on, its instructions and the values that it closes over."""
+    own = []
     if isinstance(code, types.FunctionType):
         cells = [cell.cell_contents for cell in code.__closure__ or ()]
-        closed_over = [_describe(item) for item in [*cells, *(code.__defaults__ or ()), code.__kwdefaults__ or {}]]
+        own = [_compiled(code.__code__), *map(_describe, [*cells, code.__defaults__, code.__kwdefaults__])]
+    elif "<locals>" in code.__qualname__:
+        raise UnknownContentError(f"the class {code.__qualname__}, whose methods may close over anything")
     try:
         file = inspect.getsourcefile(code)
     except TypeError:
         file = None
     if file is None or not Path(file).is_file():
         raise UnknownContentError(f"the source of {getattr(code, '__qualname__', code)!r}")
-    return ["code", code.__module__, code.__qualname__, _sources_digest(file), closed_over]
+    return ["code", code.__module__, code.__qualname__, _sources_digest(file), own]
+
+
+def _compiled(code: types.CodeType) -> Any:
+    """The instructions of a function. The lambdas of a module have one name and one source; this tells them apart."""
+    constants = [_compiled(c) if isinstance(c, types.CodeType) else _describe(c) for c in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), list(code.co_varnames), constants]
 
 
 def _sources_digest(file: str) -> str:
@@ -87,7 +102,9 @@ def _sources_digest(file: str) -> str:
             continue
         known[path] = path.read_bytes()
         waiting.extend(_imported_files(path, known[path]))
-    parts = sorted(hashlib.blake2b(source).hexdigest() for source in known.values())
+        waiting.extend(_packages(path))
+    # By name and not by path: another checkout of the same sources is the same content.
+    parts = sorted(f"{path.name} {hashlib.blake2b(source).hexdigest()}" for path, source in known.items())
     return hashlib.blake2b("".join(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -134,10 +151,18 @@ def _relative_files(path: Path, level: int, names: Iterable[str]) -> Iterator[Pa
 
 
 def _files_of_modules(path: Path, names: Iterable[str]) -> Iterator[Path]:
+    roots = _roots()
     for name in names:
-        # Beside the importing file first: so test folders and scripts find theirs without a package.
-        beside = [file for folder in (path.parent, *_roots()) for file in _candidates(folder, name)]
-        yield from beside[:1]
+        # Beside the importing file too: so test folders and scripts find theirs without a package. Which of the two was
+        # imported is not known here, so both count.
+        yield from itertools.islice(_candidates(path.parent, name), 1)
+        yield from itertools.islice((file for root in roots for file in _candidates(root, name)), 1)
+
+
+def _packages(path: Path) -> Iterator[Path]:
+    """The ``__init__.py`` of each package that a module is in; importing the module runs them."""
+    inits = (folder / "__init__.py" for folder in path.parents)
+    return itertools.takewhile(Path.is_file, inits)
 
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:

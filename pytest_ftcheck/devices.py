@@ -54,7 +54,7 @@ def resolve_device(wanted: str) -> str:
 
 
 def lacks(memory_bytes: int, count: int) -> str | None:
-    """Why the GPUs here do not do for a test that needs ``count`` of them with ``memory_bytes`` each; None if they do."""
+    """Why the GPUs here do not do for a test that needs ``count`` of ``memory_bytes`` each; None if they do."""
     gpus = usable_gpus()
     if not gpus.memory_bytes:
         return gpus.why_none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from .environment import current_environment
 from .errors import FtcheckError, RecipeError, TrainingError
 from .isolation import preserved_settings, seed_everything
-from .observe.events import Events
-from .observe.observation import Observation
+from .observers.events import Events
+from .observers.observation import Observation
 from .recipe import Job, Recipe
 from .run import Memory, Parameters, Run
 from .theory.parameters import ParameterForm, parameter_form
@@ -32,26 +33,27 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
     with preserved_settings(recipe.threads):
         seen, declared, job = _observed_pass(recipe, method, seed, steps, device)
         environment = current_environment(device)
-        run = {
-            "recipe": recipe.name,
-            "method": method,
-            "title": recipe.method(method).title,
-            "declaration": recipe.method(method).label,
-            "seed": seed,
-            "steps": steps,
-            "batch_size": recipe.batch_size,
-            "accumulation": recipe.accumulation,
-            "lr": recipe.method(method).lr,
-            "dtype": recipe.dtype,
-            "parameters": Parameters(seen.parameters.tensors, declared),
-            "loss": seen.loss,
-            "time": seen.time,
-            "optimizers": seen.optimizers,
-            "environment": environment,
-        }
+        record = functools.partial(
+            Run,
+            recipe=recipe.name,
+            method=method,
+            title=recipe.method(method).title,
+            declaration=recipe.method(method).label,
+            seed=seed,
+            steps=steps,
+            batch_size=recipe.batch_size,
+            accumulation=recipe.accumulation,
+            lr=recipe.method(method).lr,
+            dtype=recipe.dtype,
+            parameters=Parameters(seen.parameters.tensors, declared),
+            loss=seen.loss,
+            time=seen.time,
+            optimizers=seen.optimizers,
+            environment=environment,
+        )
         # The first model must be gone before the second one's memory is measured.
         del seen, job
-        return Run(**run, memory=_memory_pass(recipe, method, seed, device))
+        return record(memory=_memory_pass(recipe, method, seed, device))
 
 
 def _observed_pass(
@@ -76,7 +78,7 @@ def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
     """A short training of the same kind, with every live byte counted and, on a GPU, the allocator's peak."""
     import torch
 
-    from .observe.memory import LiveBytes, MemoryWatch, summarize
+    from .observers.memory import LiveBytes, MemoryWatch, summarize
 
     on_gpu = device.startswith("cuda")
     with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:

@@ -15,7 +15,7 @@ import pytest
 from .session import SESSION, RunFactory
 
 if TYPE_CHECKING:
-    from .observe import Observation
+    from .observers import Observation
     from .pair import Pair
     from .recipe import Recipe
     from .run import Run
@@ -96,6 +96,6 @@ def ft_pair(ft_run: RunFactory) -> Pair:
 @pytest.fixture(scope="session")
 def ft_observe() -> Callable[..., AbstractContextManager[Observation]]:
     """``with ft_observe(model) as seen: train(model)``: watches a training that the test itself runs."""
-    from .observe import observe
+    from .observers import observe
 
     return observe

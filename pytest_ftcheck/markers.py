@@ -30,7 +30,8 @@ def gpu_need(item: pytest.Item) -> GpuNeed | None:
     marker = item.get_closest_marker("gpu")
     if marker is None:
         return None
-    unknown = [repr(value) for value in marker.args] + [name for name in marker.kwargs if name not in ("memory", "count")]
+    unknown = [repr(value) for value in marker.args]
+    unknown += [name for name in marker.kwargs if name not in ("memory", "count")]
     if unknown:
         raise pytest.UsageError(f"{item.nodeid}: gpu marker has {', '.join(unknown)}; allowed: memory='20GB', count=2")
     count = marker.kwargs.get("count", 1)
@@ -39,8 +40,8 @@ def gpu_need(item: pytest.Item) -> GpuNeed | None:
     return GpuNeed(_bytes(item, marker.kwargs.get("memory", "0B")), count)
 
 
-def refuse_without_gpu(need: GpuNeed, settings: Settings) -> None:
-    """Skip the test that is being set up where the GPUs it needs are missing; fail it where they were promised."""
+def refuse_without_gpu(item: pytest.Item, need: GpuNeed, settings: Settings) -> None:
+    """Skip the test that is about to be set up where the GPUs it needs are missing; fail it where they are promised."""
     if settings.device == "cpu":
         return
     from .devices import lacks
@@ -48,9 +49,11 @@ def refuse_without_gpu(need: GpuNeed, settings: Settings) -> None:
     reason = lacks(need.memory_bytes, need.count)
     if reason is None:
         return
-    if settings.require_gpu:
-        pytest.fail(f"ftcheck: --ftcheck-require-gpu, but {reason}", pytrace=False)
-    pytest.skip(f"ftcheck: {reason}; run it on the CPU with --ftcheck-device=cpu")
+    if settings.require_gpu or settings.device != "auto":
+        asked = "--ftcheck-require-gpu" if settings.require_gpu else f"--ftcheck-device={settings.device}"
+        pytest.fail(f"ftcheck: {asked}, but {reason}", pytrace=False)
+    # As a marker, so that pytest shows the test's own place and not this line.
+    item.add_marker(pytest.mark.skip(reason=f"ftcheck: {reason}; run it on the CPU with --ftcheck-device=cpu"))
 
 
 def _bytes(item: pytest.Item, text: object) -> int:

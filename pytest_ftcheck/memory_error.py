@@ -31,7 +31,8 @@ def out_of_memory(job: Job, method: str, updates: int, error: BaseException) -> 
     advice = [f"batch_size={max(1, job.batch_size // 2)} with accumulation={rows // max(1, job.batch_size // 2)}"]
     advice += ["gradient checkpointing", "shorter rows", "dtype='bfloat16'" if job.dtype == "float32" else ""]
     return (
-        f"{method}: out of memory on {job.device} after {updates} of {job.steps} updates ({str(error).splitlines()[0]})\n"
+        f"{method}: out of memory on {job.device} after {updates} of {job.steps} updates "
+        f"({str(error).splitlines()[0]})\n"
         f"  held whatever the batch is, with AdamW: {_mib(static.total)} = weights {_mib(static.weights)} + gradients "
         f"{_mib(static.gradients)} + optimizer {_mib(static.optimizer)}; the rest is activations of a batch of "
         f"{job.batch_size} rows\n"

@@ -87,7 +87,7 @@ def loss_order(fulls: Sequence[Run], loras: Sequence[Run], at: int, margin: floa
     return LossOrder(
         at=at,
         verdict=verdict,
-        reason=_reason(verdict, here, gaps[-1], crossover, fulls, loras),
+        reason=_reason(verdict, here, gaps[-1], crossover, margin, fulls, loras),
         gap=here.mean,
         ci=(here.low, here.high),
         crossover=crossover,
@@ -117,18 +117,21 @@ def _steps(loss: Losses, at: int) -> list[int]:
 def _gap(step: int, fulls: Sequence[Run], loras: Sequence[Run]) -> Gap:
     full, lora = [run.loss.at(step) for run in fulls], [run.loss.at(step) for run in loras]
     differences = [b - a for a, b in zip(full, lora, strict=True)]
-    mean, half = statistics.fmean(differences), _half_width(differences)
+    finite = all(math.isfinite(difference) for difference in differences)
+    # Of a loss that is not finite, the statistics module makes an error.
+    mean, half = (statistics.fmean(differences), _half_width(differences)) if finite else (math.nan, math.nan)
     return Gap(step, statistics.fmean(full), statistics.fmean(lora), mean, mean - half, mean + half)
 
 
 def _half_width(differences: list[float]) -> float:
-    """Half the width of Student's interval for the mean; infinite with one seed, which shows no spread."""
+    """Half the width of Student's interval for the mean of finite numbers; infinite for one, which shows no spread."""
     count = len(differences)
     if count < 2:
         return math.inf
-    from scipy.stats import t as student
+    # The inverse of Student's distribution; scipy.stats has it too, and takes a second to import.
+    from scipy.special import stdtrit
 
-    quantile = float(student.ppf((1 + CONFIDENCE) / 2, count - 1))
+    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     return quantile * statistics.stdev(differences) / math.sqrt(count)
 
 
@@ -143,27 +146,41 @@ def _crossover(gaps: Sequence[Gap]) -> int | None:
     if not changes:
         return None
     first, last = changes[-1]
-    between = [gap for gap in gaps if first.step <= gap.step <= last.step]
+    between = [gap for gap in gaps if first.step <= gap.step <= last.step and math.isfinite(gap.mean)]
     a, b = next((a, b) for a, b in itertools.pairwise(between) if _ahead(a) == _ahead(first) != _ahead(b))
     share = a.mean / (a.mean - b.mean)
     return round(math.exp(math.log(a.step) + share * (math.log(b.step) - math.log(a.step))))
 
 
 def _reason(
-    verdict: str, here: Gap, last: Gap, crossover: int | None, fulls: Sequence[Run], loras: Sequence[Run]
+    verdict: str,
+    here: Gap,
+    last: Gap,
+    crossover: int | None,
+    margin: float,
+    fulls: Sequence[Run],
+    loras: Sequence[Run],
 ) -> str:
-    names = {"full": "full", "lora": "LoRA"}
-    leads = f"at step {here.step} {names[_ahead(here)]} leads by {abs(here.mean):.4g}"
-    interval = f"interval {here.low:.4g} to {here.high:.4g}, {len(fulls)} paired seeds"
+    if not math.isfinite(here.mean):
+        return f"undecided: a loss at step {here.step} is not finite (full {here.full:.4g}, LoRA {here.lora:.4g})"
     if not paired(fulls, loras):
-        return f"undecided: the arms saw different batches, so their losses are not paired; {leads}"
+        return f"undecided: the arms saw different batches, so their losses are not paired; {_lead(here)}"
     if len(fulls) < 2:
-        return f"undecided: {leads}, but one seed shows no spread; use 3 or more (--ftcheck-seeds=3)"
-    if not (math.isfinite(here.low) and math.isfinite(here.high)):
-        return f"undecided: the gap at step {here.step} is {here.mean} (a loss is not finite)"
-    crossing = f"; the crossover is at step {crossover}" if crossover else ""
-    if last.step > here.step and _ahead(last) != _ahead(here):
-        crossing += f", and at step {last.step} {names[_ahead(last)]} leads by {abs(last.mean):.4g}"
-    if verdict == "undecided":
-        return f"undecided: {leads} ({interval}){crossing}"
-    return f"{leads} ({interval}){crossing}"
+        return f"undecided: {_lead(here)}, but one seed shows no spread; use 3 or more (--ftcheck-seeds=3)"
+    text = f"{_lead(here)} ({_interval(here, margin)}, {len(fulls)} paired seeds)"
+    text += f"; the crossover is at step {crossover}" if crossover else ""
+    if last.step > here.step and math.isfinite(last.mean) and _ahead(last) != _ahead(here):
+        text += f", and {_lead(last)}"
+    return f"undecided: {text}" if verdict == "undecided" else text
+
+
+def _lead(gap: Gap) -> str:
+    if gap.mean == 0:
+        return f"at step {gap.step} both arms have the same loss"
+    return f"at step {gap.step} {'full' if gap.mean > 0 else 'LoRA'} leads by {abs(gap.mean):.4g}"
+
+
+def _interval(gap: Gap, margin: float) -> str:
+    """The interval of the lead, as the arm that is ahead sees it: a clear lead is above 0, and above the margin."""
+    low, high = (gap.low, gap.high) if gap.mean >= 0 else (-gap.high, -gap.low)
+    return f"interval {low:.4g} to {high:.4g}" + (f", margin {margin:.4g}" if margin else "")

@@ -28,6 +28,10 @@ class Pair(Record):
             seeds = [[run.seed for run in arm] for arm in (self.fulls, self.loras)]
             raise RecipeError(f"a pair needs runs of the same seeds in both arms; got {seeds[0]} and {seeds[1]}")
 
+    def __repr__(self) -> str:
+        arms = f"full and {self.lora.title}, {len(self.fulls)} seeds"
+        return f"<Pair {self.full.recipe}: {arms}, {self.full.steps} steps>"
+
     @property
     def full(self) -> Run:
         return self.fulls[0]

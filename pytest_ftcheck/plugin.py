@@ -34,11 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         gpu_need(item)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the skip markers
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``gpu`` where there is none, or fail it where one was promised."""
     need = gpu_need(item)
     if need is not None:
-        refuse_without_gpu(need, item.config.stash[SESSION].settings)
+        refuse_without_gpu(item, need, item.config.stash[SESSION].settings)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,7 +48,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     session = item.config.stash[SESSION]
     if session.fresh:
-        report.ftcheck_runs, session.fresh = session.fresh, []
+        report.ftcheck_runs, session.fresh = session.fresh, []  # type: ignore[attr-defined]
     return report
 
 

@@ -34,6 +34,8 @@ def recorded_reads() -> Iterator[dict[str, str]]:
         yield digests
     finally:
         opened, _collecting = _collecting, outer
+        if outer is not None:
+            outer |= opened
         digests.update({path: found for path in sorted(opened) if (found := _file_digest(path))})
 
 
@@ -58,7 +60,7 @@ def _file_digest(path: str) -> str | None:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "blake2b").hexdigest() if sys.version_info >= (3, 11) else _digest(file)
+            return _digest(file)
     except OSError:
         return None
 
@@ -72,4 +74,5 @@ def _digest(file: Any) -> str:
 
 def _foreign_folders() -> tuple[str, ...]:
     libraries = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return (*libraries, "/proc/", "/sys/", "/dev/", "/etc/", os.path.join(tempfile.gettempdir(), "ftcheck-"))
+    system = ("/proc/", "/sys/", "/dev/", "/etc/")
+    return (*(f"{folder}{os.sep}" for folder in libraries), *system, os.path.join(tempfile.gettempdir(), "ftcheck-"))

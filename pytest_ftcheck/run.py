@@ -229,6 +229,10 @@ class Run(Record):
     environment: Environment
     memory: Memory
 
+    def __repr__(self) -> str:
+        # Short, because pytest prints it beside every failing test that has it as an argument.
+        return f"<Run {self.recipe}: {self.title}, seed {self.seed}, {self.steps} steps, loss {self.loss.final:.4g}>"
+
     @property
     def deviations(self) -> tuple[str, ...]:
         """Where the training differed from its declaration, one line each; empty for a sound run."""

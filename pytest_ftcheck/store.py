@@ -31,22 +31,22 @@ class RunStore:
         """The run stored under ``key``; None where there is none, or none that may be believed."""
         path = self._path(key)
         try:
-            text = path.read_text(encoding="utf-8")
+            stored = path.read_bytes()
         except OSError:
             return None
         try:
-            data = json.loads(text)
-            if data["digest"] != _digest(data["run"]) or data["schema"] != SCHEMA:
+            data = json.loads(stored)
+            if data.pop("digest") != _digest(data) or data["schema"] != SCHEMA:
                 raise RecordError("its digest does not fit its content")
             return Run.from_json(data["run"]) if unchanged(data["reads"]) else None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             warnings.warn(f"ftcheck: stored run {path} is damaged ({error}); training again", stacklevel=2)
             return None
 
     def write(self, key: str, run: Run, reads: Mapping[str, str]) -> None:
         """Store ``run``, which depends on the files in ``reads``. Where the folder cannot be written: a warning."""
-        text = run.to_json()
-        data = {"schema": SCHEMA, "digest": _digest(text), "reads": dict(reads), "run": text}
+        data = {"schema": SCHEMA, "reads": dict(reads), "run": run.to_json()}
+        data["digest"] = _digest(data)
         temporary = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -91,5 +91,5 @@ def default_folder() -> Path:
     return user_cache_path("pytest-ftcheck", appauthor=False) / "runs"
 
 
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _digest(data: Mapping[str, object]) -> str:
+    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()

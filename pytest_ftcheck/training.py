@@ -38,7 +38,7 @@ def train(job: Job) -> None:
             raise TrainingError(f"no supervised token in update {update}: every label of its rows is {LABEL_PAD}")
         for batch, count in zip(micro_batches, tokens, strict=True):
             # Weighted by tokens, so that any split of the same rows has the gradient of one large batch.
-            (job.loss(job.model, batch) * (count / sum(tokens))).backward()
+            (job.loss(job.model, batch) * (count / sum(tokens))).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
@@ -108,7 +108,8 @@ def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
     import torch
 
     if not isinstance(rows[0], dict):
-        raise RecipeError(f"a row is {type(rows[0]).__name__}; allowed: a dictionary, or give the recipe a collate(rows)")
+        kind = type(rows[0]).__name__
+        raise RecipeError(f"a row is {kind}; allowed: a dictionary, or give the recipe a collate(rows)")
     return {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in rows[0]}
 
 
@@ -143,4 +144,4 @@ def adapt(model: nn.Module, method: Any) -> nn.Module:
     with warnings.catch_warnings():
         # Both are about what PEFT does by itself, and nothing that a user could change.
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False|`is_gradient_checkpointing` is deprecated")
-        return get_peft_model(model, method.to_peft())  # type: ignore[no-any-return, arg-type]
+        return get_peft_model(model, method.to_peft())  # type: ignore[no-any-return]

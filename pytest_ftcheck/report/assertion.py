@@ -9,32 +9,38 @@ from ..run import Memory, Parameters
 from ..theory.differences import differences, grouped
 from ..theory.parameters import ParameterForm
 from .curve import sparklines
-from .units import size
+from .units import duration, size
 
 
 def explain(op: str, left: object, right: object) -> list[str] | None:
     """Lines for pytest's ``pytest_assertrepr_compare``; the first holds the numbers. None for what is not ours."""
     ours, other = (left, right) if isinstance(left, (Count, Ratio, Winner)) else (right, left)
     if isinstance(ours, Count) and isinstance(ours.subject, Parameters):
-        return [_headline(op, left, right, ours.what), *_parameters(ours.subject, other)]
+        return [_headline(op, left, right, ours.what), *_parameters(ours, ours.subject, other)]
     if isinstance(ours, Ratio) and isinstance(ours.subject, Pair):
-        return [_headline(op, left, right, ours.what), *_memory(ours.subject)]
+        evidence = _times if "time" in ours.what else _memory
+        return [_headline(op, left, right, ours.what), *evidence(ours.subject)]
     if isinstance(ours, Winner) and isinstance(ours.subject, LossOrder):
-        return [f"{str(left)!r} {op} {str(right)!r}: {ours.subject.reason}", *_curves(ours.subject)]
+        return [f"{left!r} {op} {right!r}: {ours.subject.reason}", *_curves(ours.subject)]
     return None
 
 
 def _headline(op: str, left: object, right: object, what: str) -> str:
-    return f"{_number(left)} {op} {_number(right)} ({what})"
+    """The comparison, to four digits, or to so many more that two different numbers do not look the same."""
+    for digits in (4, 8, 17):
+        first, second = _number(left, digits), _number(right, digits)
+        if first != second or left == right:
+            break
+    return f"{first} {op} {second} ({what})"
 
 
-def _number(value: object) -> str:
+def _number(value: object, digits: int) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{int(value):,}"
-    return f"{float(value):.4g}" if isinstance(value, float) else str(value)
+    return f"{float(value):.{digits}g}" if isinstance(value, float) else str(value)
 
 
-def _parameters(parameters: Parameters, expected: object) -> list[str]:
+def _parameters(count: Count, parameters: Parameters, expected: object) -> list[str]:
     declared = parameters.declared
     if declared is None:
         return ["no closed form is known for this method"]
@@ -42,16 +48,26 @@ def _parameters(parameters: Parameters, expected: object) -> list[str]:
     lines = [f"{declared.label} declares {declared.trainable:,} trainable of {declared.total:,}"]
     if found:
         return lines + found
-    return [*lines, "the model is as declared in every module, so the expected number is not", *_rank(declared, expected)]
+    lines.append("the model is as declared in every module, so the expected number is not")
+    return lines + (_rank(declared, expected) if count == parameters.trainable else [])
 
 
 def _rank(declared: ParameterForm, expected: object) -> list[str]:
-    """The rank that would give the expected number on the same modules, if there is one."""
+    """The rank that would give the expected trainable parameters on the same modules, if there is one."""
     ranks = {module.rank for module in declared.modules if module.per_rank}
-    per_rank = sum(module.per_rank for module in declared.modules)
-    if len(ranks) != 1 or not isinstance(expected, int) or not per_rank or expected % per_rank or expected <= 0:
+    if len(ranks) != 1 or not isinstance(expected, int):
         return []
-    return [f"{expected:,} would be r={expected // per_rank} on the same modules (declared: r={ranks.pop()})"]
+    rank, per_rank = ranks.pop(), sum(module.per_rank for module in declared.modules)
+    # Trained biases, copies and DoRA's vectors are there at any rank.
+    steps, rest = divmod(expected - declared.trainable, per_rank)
+    if rest or rank + steps <= 0:
+        return []
+    return [f"{expected:,} would be r={rank + steps} on the same modules (declared: r={rank})"]
+
+
+def _times(pair: Pair) -> list[str]:
+    arms = (("full", pair.fulls), ("LoRA", pair.loras))
+    return [f"{arm}: a step takes {', '.join(duration(run.time.step_s) for run in runs)}" for arm, runs in arms]
 
 
 def _memory(pair: Pair) -> list[str]:
@@ -60,9 +76,9 @@ def _memory(pair: Pair) -> list[str]:
 
 def _breakdown(arm: str, memory: Memory) -> str:
     return (
-        f"{arm}: peak {size(memory.peak_bytes)} in {memory.peak_phase}; weights {size(memory.weights_bytes)}, gradients "
-        f"{size(memory.gradients_bytes)}, optimizer {size(memory.optimizer_bytes)}, activations "
-        f"{size(memory.activations_bytes)}"
+        f"{arm}: peak {size(memory.peak_bytes)} in {memory.peak_phase}; weights {size(memory.weights_bytes)}, "
+        f"gradients {size(memory.gradients_bytes)}, optimizer {size(memory.optimizer_bytes)}, "
+        f"activations {size(memory.activations_bytes)}"
     )
 
 

@@ -35,10 +35,11 @@ def group(runs: Sequence[Run]) -> list[list[Arm]]:
     for run in runs:
         arms = recipes.setdefault((run.recipe, run.steps, run.environment.device), {})
         arms.setdefault((run.title, run.declaration), {})[run.seed] = run
-    return [
-        [[seeds[seed] for seed in sorted(seeds)] for _, seeds in sorted(arms.items(), key=lambda item: item[0][0] != "full")]
-        for arms in recipes.values()
-    ]
+    return [[[seeds[seed] for seed in sorted(seeds)] for seeds in _full_first(arms)] for arms in recipes.values()]
+
+
+def _full_first(arms: dict[tuple[str, str], dict[int, Run]]) -> list[dict[int, Run]]:
+    return [arms[key] for key in sorted(arms, key=lambda key: key[0] != "full")]
 
 
 def recipe_lines(arms: list[Arm]) -> list[str]:
@@ -83,7 +84,7 @@ def _titles(arms: list[Arm]) -> list[str]:
 
 def _shown_steps(arms: list[Arm]) -> list[int]:
     horizon = arms[0][0].steps
-    return [EARLY_STEP, horizon] if EARLY_STEP < horizon else [horizon]
+    return [EARLY_STEP, horizon] if horizon > EARLY_STEP else [horizon]
 
 
 def _loss_at(step: int) -> Callable[[Arm], str]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..methods import Full, LoRA
 from ..recipe import Recipe
+from .models import tiny_gpt2
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-VOCABULARY, CONTEXT, WIDTH, LAYERS, HEADS = 64, 8, 64, 2, 2
+VOCABULARY, CONTEXT, WIDTH = 64, 8, 64
 TRAIN_ROWS, EVAL_ROWS = 4096, 256
 TARGETS = ("c_attn", "c_proj", "c_fc")
 
@@ -43,31 +44,10 @@ class PlantedTask:
 
 
 def base_model() -> nn.Module:
-    """A GPT-2 of 71,680 parameters with no dropout. Its weights are large (standard deviation 0.15), so that the
-    attention patterns and with them the task depend on every projection.
+    """A GPT-2 of 71,680 parameters. Its weights are large (standard deviation 0.15), so that the attention patterns, and
+    with them the task, depend on every projection.
     """
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
-        vocab_size=VOCABULARY,
-        n_positions=CONTEXT,
-        n_embd=WIDTH,
-        n_inner=2 * WIDTH,
-        n_layer=LAYERS,
-        n_head=HEADS,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        activation_function="gelu_pytorch_tanh",
-        initializer_range=0.15,
-        bos_token_id=0,
-        eos_token_id=0,
-        use_cache=False,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return GPT2LMHeadModel(config)
+    return tiny_gpt2(VOCABULARY, CONTEXT, WIDTH, inner=2 * WIDTH, spread=0.15)
 
 
 def plant(model: nn.Module, rank: int, size: float) -> nn.Module:
@@ -81,7 +61,7 @@ def plant(model: nn.Module, rank: int, size: float) -> nn.Module:
                 continue
             left, _ = torch.linalg.qr(torch.randn(weight.shape[0], rank, generator=generator))
             right, _ = torch.linalg.qr(torch.randn(weight.shape[1], rank, generator=generator))
-            weight += size * weight.norm() / math.sqrt(rank) * left @ right.T
+            weight.add_(size * weight.norm() / math.sqrt(rank) * left @ right.T)
     return model
 
 

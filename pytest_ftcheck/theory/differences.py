@@ -60,7 +60,7 @@ def differences(form: ParameterForm, observed: Mapping[str, tuple[int, int]]) ->
 
 
 def grouped(found: Iterable[Difference]) -> tuple[str, ...]:
-    """One line for each difference; those that repeat from layer to layer as one ("in each of 12 modules (h.*.attn)")."""
+    """One line for each difference; those that repeat from layer to layer are one ("each of 12 modules (h.*.attn)")."""
     alike: dict[Difference, list[Difference]] = {}
     for difference in found:
         pattern = ".".join("*" if part.isdigit() else part for part in difference.module.split("."))

@@ -16,7 +16,7 @@ from ..errors import RecipeError
 from ..methods import Full, LoRA
 from .layers import ADAPTABLE, Layer, layers_of
 from .lora_config import has_closed_form, lora_of
-from .targets import USUAL_HEADS, closest_names, rank_of, saved_names, targeted_modules
+from .targets import USUAL_HEADS, are_rewritten, closest_names, rank_of, saved_names, targeted_modules
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def parameter_form(model: nn.Module, method: Method) -> ParameterForm | None:
         modules = _full_modules(model, method)
     else:
         lora = method if isinstance(method, LoRA) else lora_of(method.config)
-        if lora is None or not has_closed_form(lora):
+        if lora is None or not has_closed_form(lora) or are_rewritten(model, lora):
             return None
         modules = _lora_modules(model, lora)
     total, trainable = sum(m.total for m in modules), sum(m.trainable for m in modules)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Targets = Union[str, tuple[str, ...]]
 V = TypeVar("V")
 
-# PEFT keeps the freshly initialised head of these tasks out of the adapter and trains a copy of it.
+# PEFT trains a full copy of the head in these tasks. Only for SEQ_CLS does peft 0.21.2 also keep it out of the adapter;
+# a LoRA that targets the head of the others ("all-linear" does) stops with a TypeError.
 HEADS = {
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),
@@ -59,9 +60,23 @@ def unmatched_targets(model: nn.Module, method: LoRA) -> tuple[str, ...]:
     """The targets, of those named one by one, that no module answers to. PEFT drops them without a word."""
     targets = _targets(model, method)
     names = [name for name, _ in model.named_modules()]
-    each = [targets] if isinstance(targets, str) else [(target,) for target in targets]
-    missing = (target for target in each if not any(_matches(name, target) for name in names))
-    return tuple(target if isinstance(target, str) else target[0] for target in missing)
+    if isinstance(targets, str):
+        return () if any(_matches(name, targets) for name in names) else (targets,)
+    return tuple(target for target in targets if not any(_matches(name, (target,)) for name in names))
+
+
+def are_rewritten(model: nn.Module, method: LoRA) -> bool:
+    """Whether PEFT may replace the declared targets by its own.
+
+    With transformers 5 it does so where the experts of a layer are one stacked parameter, to honour the names that they
+    had as modules. Targets named one by one that are all there, and all adaptable, it leaves alone.
+    """
+    experts = (p for name, p in model.named_parameters() if name.split(".")[-2:-1] == ["experts"])
+    if not any(parameter.dim() == 3 for parameter in experts):
+        return False
+    if isinstance(method.target_modules, str) or not method.target_modules or unmatched_targets(model, method):
+        return True
+    return not all(layer_of(model.get_submodule(name)) for name in targeted_modules(model, method))
 
 
 def rank_of(method: LoRA, module_name: str) -> int:

@@ -34,15 +34,21 @@ class ParameterWatch(Watcher):
     def attached(self, model: nn.Module) -> None:
         self._model = model
 
+    def optimizer_steps(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._is_probed(self._updates) or self._is_probed(self._updates + 1):
+            self._optimized.update(id(p) for group in optimizer.param_groups for p in group["params"])
+
     def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
         assert self._model is not None
         self._updates += 1
         if self._updates == 1:
             self._before = {name: digest(p) for name, p in self._model.named_parameters()}
             self._trainable = {name: p.requires_grad for name, p in self._model.named_parameters()}
-        if self._updates <= PROBED_UPDATES or self._updates == self._steps:
-            self._optimized.update(id(p) for group in optimizer.param_groups for p in group["params"])
+        if self._is_probed(self._updates):
             self._probe_gradients()
+
+    def _is_probed(self, update: int) -> bool:
+        return update <= PROBED_UPDATES or update == self._steps
 
     def _probe_gradients(self) -> None:
         assert self._model is not None
@@ -75,4 +81,4 @@ def digest(tensor: Tensor) -> str:
     import torch
 
     data = tensor.detach().cpu().contiguous().reshape(-1)
-    return hashlib.blake2b(memoryview(data.view(torch.uint8).numpy()), digest_size=16).hexdigest()
+    return hashlib.blake2b(data.view(torch.uint8).numpy().data, digest_size=16).hexdigest()

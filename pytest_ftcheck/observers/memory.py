@@ -1,8 +1,8 @@
 """Memory as the bytes of live tensors, on any device, by what they are for.
 
-A dispatch mode sees every tensor that an operation returns; a finalizer on its storage sees it go. What a storage was for
-is known only later (an allocation of the backward pass becomes a gradient, one of the first step optimizer state), so
-allocations are logged and divided into categories at the end. Temporaries within a kernel are not seen.
+A dispatch mode sees every tensor that an operation returns; a finalizer on its storage sees it go. What a storage was
+for is known only later (an allocation of the backward pass becomes a gradient, one of the first step optimizer state),
+so allocations are logged and divided into categories at the end. Temporaries within a kernel are not seen.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Event:
     update: int
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Logs the life of every storage on one device type while it is active."""
 
     def __init__(self, device_type: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device_type = device_type
         self.phase, self.update = "data", 0
         self.events: list[Event] = []

@@ -1,8 +1,8 @@
 """The moments of a training that somebody else's code runs, announced to watchers.
 
-Nothing of the loop is owned or replaced: forward passes are seen by hooks on the model, updates by torch's hooks for all
-optimizers, and the start of a backward pass by wrapping ``torch.autograd.backward``, through which ``Tensor.backward``
-goes (torch has no hook there).
+Nothing of the loop is owned or replaced: forward passes are seen by hooks on the model, updates by torch's hooks for
+all optimizers, and the start of a backward pass by wrapping ``torch.autograd.backward``, through which
+``Tensor.backward`` goes (torch has no hook there).
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Events:
                 self._unscaled[id(result)] = (result, outputs)
             return result
 
-        scaler.scale = scale  # type: ignore[method-assign]
+        scaler.scale = scale  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:

@@ -37,7 +37,8 @@ class Evaluations(Watcher):
 
     def take(self, step: int) -> None:
         """Evaluate now, as the state after ``step`` updates."""
-        assert self.events is not None and self.events.model is not None
+        assert self.events is not None
+        assert self.events.model is not None
         with self.events.muted(), preserved_generators(), evaluation_mode(self.events.model):
             self.losses.append((step, float(self._evaluate())))
 
