@@ -16,7 +16,7 @@ import json
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,13 @@ def _compiled(code: types.CodeType) -> Any:
 def _sources_digest(file: str) -> str:
     """A digest of a source file and of all that it imports, installed packages left out (their versions count)."""
     known: dict[Path, bytes] = {}
-    waiting = [Path(file).resolve()]
+    waiting, roots = [Path(file).resolve()], _roots()
     while waiting:
         path = waiting.pop()
-        if path in known or _is_installed(path):
+        if path in known or is_installed(path):
             continue
         known[path] = path.read_bytes()
-        waiting.extend(_imported_files(path, known[path]))
+        waiting.extend(_imported_files(path, known[path], roots))
         waiting.extend(_packages(path))
     # By name and not by path: another checkout of the same sources is the same content.
     parts = sorted(f"{path.name} {hashlib.blake2b(source).hexdigest()}" for path, source in known.items())
@@ -122,36 +122,41 @@ def _installed_folders() -> tuple[Path, ...]:
     return (*(Path(sysconfig.get_path(key)).resolve() for key in keys), Path(__file__).resolve().parent)
 
 
-def _is_installed(path: Path) -> bool:
+def is_installed(path: Path) -> bool:
+    """Whether a file belongs to the interpreter, an installed package, or this one; not to the user's repository."""
     return any(path.is_relative_to(folder) for folder in _installed_folders())
 
 
-def _imported_files(path: Path, source: bytes) -> Iterator[Path]:
-    """The files of the modules that a source file imports, at its top or within functions."""
+def _imported_files(path: Path, source: bytes, roots: Sequence[Path]) -> Iterator[Path]:
+    """The files of the modules that a source file imports."""
+    for level, names in _imports(source):
+        if level:
+            yield from (file for name in names for file in _candidates(path.parents[level - 1], name))
+        else:
+            yield from _files_of_modules(path, names, roots)
+
+
+@functools.lru_cache(maxsize=4096)
+def _imports(source: bytes) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """The modules that a source imports, at its top or within functions: (level of a relative import or 0, names).
+
+    Cached, because a key is made for every run of a session, and parsing is most of its time.
+    """
     try:
         tree = ast.parse(source)
-    except SyntaxError:
-        return
+    except (SyntaxError, ValueError):
+        return ()
+    found: list[tuple[int, tuple[str, ...]]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names: Iterable[str] = [alias.name for alias in node.names]
-            yield from _files_of_modules(path, names)
+            found.append((0, tuple(alias.name for alias in node.names)))
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            names = [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]
-            if node.level:
-                yield from _relative_files(path, node.level, names)
-            else:
-                yield from _files_of_modules(path, names)
+            found.append((node.level, (base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names))))
+    return tuple(found)
 
 
-def _relative_files(path: Path, level: int, names: Iterable[str]) -> Iterator[Path]:
-    folder = path.parents[level - 1]
-    yield from (file for name in names for file in _candidates(folder, name))
-
-
-def _files_of_modules(path: Path, names: Iterable[str]) -> Iterator[Path]:
-    roots = _roots()
+def _files_of_modules(path: Path, names: Iterable[str], roots: Sequence[Path]) -> Iterator[Path]:
     for name in names:
         # Beside the importing file too: so test folders and scripts find theirs without a package. Which of the two was
         # imported is not known here, so both count.
@@ -175,4 +180,4 @@ def _candidates(folder: Path, name: str) -> Iterator[Path]:
 def _roots() -> list[Path]:
     """The folders that modules are imported from, other than those of installed packages."""
     roots = [Path(entry or ".").resolve() for entry in sys.path]
-    return [root for root in roots if root.is_dir() and not _is_installed(root)]
+    return [root for root in roots if root.is_dir() and not is_installed(root)]

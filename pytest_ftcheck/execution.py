@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .environment import current_environment
 from .errors import FtcheckError, RecipeError, TrainingError
+from .failures import is_out_of_memory, one_line, out_of_memory, raised_in_train, wrong_number_of_updates
 from .isolation import preserved_settings, seed_everything
 from .observers.events import Events
 from .observers.observation import Observation
@@ -66,7 +67,7 @@ def _observed_pass(
         with seen.events.listening() as events:
             _train(job, method, events, lambda: seen.updates)
         if seen.updates != steps:
-            raise TrainingError(_wrong_number_of_updates(method, seen.updates, steps))
+            raise TrainingError(wrong_number_of_updates(method, seen.updates, steps))
         if len(seen.loss.train) != steps:
             raise TrainingError(
                 f"{method}: only {len(seen.loss.train)} of {steps} updates followed a backward() of a scalar loss"
@@ -161,7 +162,7 @@ def _adapted(recipe: Recipe, method: str, model: nn.Module) -> tuple[nn.Module, 
         raise
     except Exception as error:
         # PEFT says that a target was not found; our own error says which names there are.
-        raise no_form or TrainingError(f"{method}: adapt() raised {_one_line(error)}") from error
+        raise no_form or TrainingError(f"{method}: adapt() raised {one_line(error)}") from error
     return adapted, declared
 
 
@@ -173,7 +174,6 @@ def _evaluator(recipe: Recipe, job: Job) -> Callable[[], float]:
 
 def _train(job: Job, method: str, events: Events, updates: Callable[[], int]) -> None:
     """Let the recipe's loop train the job, and turn what goes wrong into an error that says how far it came."""
-    from .memory_error import is_out_of_memory, out_of_memory
     from .training import train
 
     job.on_model = events.attach
@@ -187,25 +187,4 @@ def _train(job: Job, method: str, events: Events, updates: Callable[[], int]) ->
             # The frames hold the batch, the activations and the optimizer: memory that later tests need.
             traceback.clear_frames(error.__traceback__)
             raise TrainingError(out_of_memory(job, method, updates(), error)) from None
-        trainable = sum(p.numel() for p in job.model.parameters() if p.requires_grad)
-        raise TrainingError(
-            f"{method}: train(job) raised {_one_line(error)} after {updates()} of {job.steps} updates, "
-            f"with {trainable:,} trainable parameters"
-        ) from error
-
-
-def _wrong_number_of_updates(method: str, updates: int, steps: int) -> str:
-    if updates == 0:
-        return (
-            f"{method}: train(job) made 0 of {steps} updates\n"
-            "  likely cause: no optimizer that holds a parameter of job.model has stepped (an empty data loader, an "
-            "optimizer over another model's parameters, or another model, without job.replace_model)"
-        )
-    return (
-        f"{method}: train(job) made {updates} updates; the recipe's horizon is {steps}\n"
-        "  likely cause: the loop does not take its length from job.steps (a Trainer: max_steps=job.steps)"
-    )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise TrainingError(raised_in_train(job, method, updates(), error)) from error

@@ -29,7 +29,8 @@ def _told_in_one_piece() -> Iterator[None]:
     try:
         yield
     except FtcheckError as error:
-        pytest.fail(f"ftcheck: {error}", pytrace=False)
+        # "from None": pytest would print the text of a chained error once more.
+        raise pytest.fail.Exception(f"ftcheck: {error}", pytrace=False) from None
 
 
 @pytest.fixture(scope="session")

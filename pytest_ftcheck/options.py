@@ -139,7 +139,7 @@ def _sources(option: Option, config: pytest.Config) -> list[tuple[str, str | Non
 def _ini_text(option: Option, config: pytest.Config) -> str | None:
     try:
         value = config.getini(option.ini)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, pytest.UsageError) as error:
         # pytest converts by the declared type, and its own errors name neither the option nor what is allowed.
         raise pytest.UsageError(f"ini option {option.ini} is not of its type {option.ini_type}: {error}") from None
     return None if value is None else str(value)

@@ -58,6 +58,7 @@ class Runner:
         self._store = store
         self._announce = trained or (lambda run: None)
         self._done: dict[Any, Run | FtcheckError] = {}
+        self._keys: dict[Any, str | None] = {}
         # A recipe is kept with what was trained from it: its identity is a key only while it lives.
         self._recipes: list[Recipe] = []
 
@@ -93,7 +94,10 @@ class Runner:
         identity = self._identity(request)
         if identity in self._done:
             return True
-        key = request.key() if self._store else None
+        if identity not in self._keys:
+            # Once, and not at every look at what another worker is training.
+            self._keys[identity] = request.key() if self._store else None
+        key = self._keys[identity]
         if key is None or self._store is None:
             return self._train(identity, request)
         if self._read(identity, key):

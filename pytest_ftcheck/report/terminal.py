@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..account import deviations
+from ..account import deviations, objections
 from ..pair import Pair
 from ..run import Run
 from .units import duration, size
@@ -99,6 +99,10 @@ def _loss_at(step: int) -> Callable[[Arm], str]:
 
 def _comparison(full: Arm, other: Arm) -> list[str]:
     """What the two arms, as far as they share seeds, say of each other."""
+    for run in (*full, *other):
+        if why := objections(run):
+            seen = f"{run.title}, seed {run.seed}: {why[0].splitlines()[0]}"
+            return [f"  {other[0].title} against full: not compared ({seen})"]
     seeds = {run.seed for run in full} & {run.seed for run in other}
     if not seeds:
         return []

@@ -18,8 +18,9 @@ def tiny_gpt2(
     spread: float = 0.02,
     seed: int = 0,
 ) -> nn.Module:
-    """A GPT-2 without dropout; ``inner`` is the width of its MLPs (default four times ``width``), ``spread`` the standard
-    deviation of its initial weights. The same weights for the same arguments, whatever the global generators hold.
+    """A GPT-2 without dropout; ``inner`` is the width of its MLPs (default four times ``width``), ``spread`` the
+    standard deviation of its initial weights. The same weights for the same arguments, whatever the global generators
+    hold.
     """
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -39,8 +40,8 @@ def tiny_gpt2(
         bos_token_id=0,
         eos_token_id=0,
         use_cache=False,
-        loss_type="ForCausalLM",  # transformers 5 warns where it is left to be guessed
     )
+    config.loss_type = "ForCausalLM"  # transformers 5 warns where it is left to be guessed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GPT2LMHeadModel(config)

@@ -44,8 +44,8 @@ class PlantedTask:
 
 
 def base_model() -> nn.Module:
-    """A GPT-2 of 71,680 parameters. Its weights are large (standard deviation 0.15), so that the attention patterns, and
-    with them the task, depend on every projection.
+    """A GPT-2 of 71,680 parameters. Its weights are large (standard deviation 0.15), so that the attention patterns,
+    and with them the task, depend on every projection.
     """
     return tiny_gpt2(VOCABULARY, CONTEXT, WIDTH, inner=2 * WIDTH, spread=0.15)
 

@@ -73,11 +73,11 @@ def _pretrained(task: TextTask, steps: int) -> dict[str, Tensor]:
     blocks = replace(task, path=None, part="general").train_data()
     model = tiny_gpt2(task.vocab_size, task.block_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(max(1, steps)))
     order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(0)).tolist()
     rows = (blocks[i] for epoch in iter(lambda: order, None) for i in epoch)
     for _ in range(steps):
-        model_loss(model, collate(list(islice(rows, PRETRAINING_ROWS)))).backward()
+        model_loss(model, collate(list(islice(rows, PRETRAINING_ROWS)))).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()

@@ -1,0 +1,84 @@
+"""What to tell somebody whose training failed: how far it came, where, and what to change."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .content import is_installed
+
+if TYPE_CHECKING:
+    from .recipe import Job
+
+
+def wrong_number_of_updates(method: str, updates: int, steps: int) -> str:
+    """The training ended without an error, and not at the horizon."""
+    if updates == 0:
+        return (
+            f"{method}: train(job) made 0 of {steps} updates\n"
+            "  likely cause: no optimizer that holds a parameter of job.model has stepped (an empty data loader, an "
+            "optimizer over another model's parameters, or another model, without job.replace_model)"
+        )
+    return (
+        f"{method}: train(job) made {updates} updates; the recipe's horizon is {steps}\n"
+        "  likely cause: the loop does not take its length from job.steps (a Trainer: max_steps=job.steps)"
+    )
+
+
+def raised_in_train(job: Job, method: str, updates: int, error: BaseException) -> str:
+    """The user's loop raised ``error``."""
+    trainable = sum(p.numel() for p in job.model.parameters() if p.requires_grad)
+    return (
+        f"{method}: train(job) raised {one_line(error)} after {updates} of {job.steps} updates, "
+        f"with {trainable:,} trainable parameters{_place(error)}"
+        + ("" if trainable else "\n  likely cause: the adapter or model is frozen")
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """The error's type and the first line of its text."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def _place(error: BaseException) -> str:
+    """Where in the user's own code it was raised, or what of theirs called what raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not is_installed(Path(frame.filename).resolve())]
+    return f"\n  at {own[-1].filename}:{own[-1].lineno} in {own[-1].name}" if own else ""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that a device, or the host, has no memory left."""
+    import torch
+
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
+
+
+def out_of_memory(job: Job, method: str, updates: int, error: BaseException) -> str:
+    """The error's first line with numbers, what the training holds in any case, and what to change."""
+    from .theory.memory import static_bytes
+
+    parameters = list(job.model.parameters())
+    trainable = [p for p in parameters if p.requires_grad]
+    static = static_bytes(
+        trainable=sum(p.numel() for p in trainable),
+        frozen=sum(p.numel() for p in parameters if not p.requires_grad),
+        dtype=job.dtype,
+        trainable_tensors=len(trainable),
+    )
+    rows = job.batch_size * job.accumulation
+    advice = [f"batch_size={max(1, job.batch_size // 2)} with accumulation={rows // max(1, job.batch_size // 2)}"]
+    advice += ["gradient checkpointing", "shorter rows", "dtype='bfloat16'" if job.dtype == "float32" else ""]
+    return (
+        f"{method}: out of memory on {job.device} after {updates} of {job.steps} updates "
+        f"({str(error).splitlines()[0]})\n"
+        f"  held whatever the batch is, with AdamW: {_mib(static.total)} = weights {_mib(static.weights)} + gradients "
+        f"{_mib(static.gradients)} + optimizer {_mib(static.optimizer)}; the rest is activations of a batch of "
+        f"{job.batch_size} rows\n"
+        f"  what to change: {', '.join(filter(None, advice))}"
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

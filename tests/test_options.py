@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_ftcheck.options import OPTIONS, Settings
+
+# Option -> a value as text, and what it means.
+VALUES: dict[str, tuple[str, Any]] = {
+    "device": ("cuda:1", "cuda:1"),
+    "require-gpu": ("true", True),
+    "steps": ("7", 7),
+    "seeds": ("2", 2),
+    "cache-dir": ("some/folder", "some/folder"),
+    "no-cache": ("true", True),
+}
+BY_NAME = {option.name: option for option in OPTIONS}
+NAMES = pytest.mark.parametrize("name", BY_NAME)
+
+
+@pytest.fixture
+def shown(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project whose one test prints the settings of its session."""
+    monkeypatch.delenv("FTCHECK_CACHE_DIR", raising=False)
+    pytester.makepyfile(
+        """
+        from pytest_ftcheck.session import SESSION
+        def test_show(pytestconfig):
+            print("SETTINGS", pytestconfig.stash[SESSION].settings)
+        """
+    )
+    return pytester
+
+
+def settings_of(project: pytest.Pytester, *arguments: str) -> str:
+    result = project.runpytest_inprocess("-s", "-p", "no:cacheprovider", *arguments)
+    result.assert_outcomes(passed=1)
+    return next(line for line in result.outlines if "SETTINGS" in line).partition("SETTINGS ")[2]
+
+
+def expected(name: str) -> str:
+    return str(Settings(**{name.replace("-", "_"): VALUES[name][1]}))
+
+
+def on_command_line(name: str) -> list[str]:
+    option = BY_NAME[name]
+    return [option.flag] if option.ini_type == "bool" else [f"{option.flag}={VALUES[name][0]}"]
+
+
+def test_the_table_of_values_has_every_option() -> None:
+    assert set(VALUES) == set(BY_NAME)
+
+
+@NAMES
+def test_from_the_command_line(shown: pytest.Pytester, name: str) -> None:
+    assert settings_of(shown, *on_command_line(name)) == expected(name)
+
+
+@NAMES
+def test_from_the_environment(shown: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(BY_NAME[name].variable, VALUES[name][0])
+    assert settings_of(shown) == expected(name)
+
+
+@NAMES
+def test_from_an_ini_file(shown: pytest.Pytester, name: str) -> None:
+    shown.makeini(f"[pytest]\n{BY_NAME[name].ini} = {VALUES[name][0]}")
+    assert settings_of(shown) == expected(name)
+
+
+@NAMES
+def test_from_native_toml(shown: pytest.Pytester, name: str) -> None:
+    value = VALUES[name][1]
+    shown.makepyprojecttoml(f"[tool.pytest]\n{BY_NAME[name].ini} = {str(value).lower() if value is True else repr(value)}")
+    assert settings_of(shown) == expected(name)
+
+
+@NAMES
+def test_from_an_ini_table_in_toml(shown: pytest.Pytester, name: str) -> None:
+    shown.makepyprojecttoml(f'[tool.pytest.ini_options]\n{BY_NAME[name].ini} = "{VALUES[name][0]}"')
+    assert settings_of(shown) == expected(name)
+
+
+def test_nothing_given_leaves_every_default(shown: pytest.Pytester) -> None:
+    assert settings_of(shown) == str(Settings())
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    shown: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown.makeini("[pytest]\nftcheck_steps = 3\nftcheck_require_gpu = true")
+    assert "steps=3" in settings_of(shown)
+    monkeypatch.setenv("FTCHECK_STEPS", "4")
+    monkeypatch.setenv("FTCHECK_REQUIRE_GPU", "0")
+    assert "steps=4" in settings_of(shown)
+    assert "require_gpu=False" in settings_of(shown)
+    assert "steps=5" in settings_of(shown, "--ftcheck-steps=5")
+
+
+WRONG = [
+    ("device", "tpu", "auto, cpu, cuda, cuda:N"),
+    ("device", "cuda:x", "auto, cpu, cuda, cuda:N"),
+    ("steps", "0", "a whole number of at least 1"),
+    ("steps", "1.5", "a whole number of at least 1"),
+    ("seeds", "-1", "a whole number of at least 1"),
+    ("cache-dir", " ", "a folder"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), WRONG)
+def test_a_wrong_value_ends_the_session_with_one_line(
+    shown: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    option = BY_NAME[name]
+    result = shown.runpytest_inprocess(f"{option.flag}={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [f"ERROR: {option.flag} is {value!r}; allowed: {allowed}"]
+    monkeypatch.setenv(option.variable, value)
+    result = shown.runpytest_inprocess()
+    result.stderr.fnmatch_lines([f"ERROR: environment variable {option.variable} is {value!r}; allowed: {allowed}"])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ftcheck_steps = many", "ERROR: ini option ftcheck_steps is not of its type int: *many*"),
+        ("ftcheck_steps = 0", "ERROR: ini option ftcheck_steps is '0'; allowed: a whole number of at least 1"),
+        ("ftcheck_require_gpu = perhaps", "ERROR: ini option ftcheck_require_gpu is not of its type bool: *perhaps*"),
+        ("ftcheck_device = tpu", "ERROR: ini option ftcheck_device is 'tpu'; allowed: auto, cpu, cuda, cuda:N"),
+    ],
+)
+def test_a_wrong_value_in_a_file_names_the_option(shown: pytest.Pytester, line: str, message: str) -> None:
+    shown.makeini(f"[pytest]\n{line}")
+    result = shown.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+def test_a_promised_gpu_and_the_cpu_exclude_each_other(shown: pytest.Pytester) -> None:
+    result = shown.runpytest_inprocess("--ftcheck-require-gpu", "--ftcheck-device=cpu")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them"])
+
+
+def test_help_lists_every_option_and_ini_twin(pytester: pytest.Pytester) -> None:
+    text = pytester.runpytest_inprocess("--help").stdout.str()
+    for option in OPTIONS:
+        assert option.flag in text
+        assert option.ini in text

@@ -1,0 +1,174 @@
+"""What a user tells the plugin: what may be told, and what is refused and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_ftcheck import Full, Job, LoRA, Recipe
+from pytest_ftcheck.errors import RecipeError
+
+WHOLE = "a whole number of at least 1"
+
+
+def no_model() -> Any:
+    raise AssertionError("a recipe builds no model by itself")
+
+
+def a_recipe(**parts: Any) -> Recipe:
+    return Recipe(**{"model": no_model, "train_data": [1, 2, 3], **parts})
+
+
+@pytest.mark.parametrize("field", ["steps", "seeds", "batch_size", "accumulation", "threads"])
+@pytest.mark.parametrize("value", [0, -1, 1.0, "1", True])
+def test_a_count_is_a_whole_number_of_at_least_one(field: str, value: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        a_recipe(**{field: value})
+    assert str(caught.value) == f"Recipe.{field} is {value!r}; allowed: {WHOLE}"
+    assert getattr(a_recipe(**{field: 1}), field) == 1
+
+
+@pytest.mark.parametrize("field", ["steps", "seeds", "batch_size", "accumulation"])
+def test_only_threads_may_be_left_open(field: str) -> None:
+    assert a_recipe(threads=None).threads is None
+    with pytest.raises(RecipeError, match=rf"^Recipe\.{field} is None; allowed: {WHOLE}$"):
+        a_recipe(**{field: None})
+
+
+@pytest.mark.parametrize("dtype", ["float", "fp16", "torch.float32", "", None])
+def test_an_unknown_dtype_is_refused(dtype: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        a_recipe(dtype=dtype)
+    assert str(caught.value) == f"Recipe.dtype is {dtype!r}; allowed: float32, bfloat16, float16, float64"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_a_known_dtype_is_kept(dtype: str) -> None:
+    assert a_recipe(dtype=dtype).dtype == dtype
+
+
+@pytest.mark.parametrize("field", ["model", "train", "adapt", "loss", "collate", "evaluate", "save", "load"])
+@pytest.mark.parametrize("value", ["a name", 3, []])
+def test_a_part_is_a_function(field: str, value: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        a_recipe(**{field: value})
+    assert str(caught.value) == f"Recipe.{field} is {value!r}; allowed: a function"
+    assert getattr(a_recipe(**{field: no_model}), field) is no_model
+
+
+def test_every_part_but_the_model_may_be_left_out() -> None:
+    recipe = a_recipe()
+    assert [getattr(recipe, part) for part in ("train", "adapt", "loss", "collate", "evaluate", "save", "load")] == [
+        None
+    ] * 7
+    with pytest.raises(RecipeError, match=r"^Recipe\.model is None; allowed: a function$"):
+        a_recipe(model=None)
+
+
+@pytest.mark.parametrize(
+    ("parts", "name", "value"),
+    [
+        ({"full": 1e-3}, "full", 1e-3),
+        ({"lora": None}, "lora", None),
+        ({"lora": LoRA}, "lora", LoRA),
+        ({"methods": {"wide": LoRA(), "narrow": "r=2"}}, "narrow", "r=2"),
+    ],
+)
+def test_a_method_is_a_declaration(parts: dict[str, Any], name: str, value: Any) -> None:
+    with pytest.raises(RecipeError) as caught:
+        a_recipe(**parts)
+    expected = f"Recipe method {name!r} is {value!r}; allowed: Full(...), LoRA(...), Peft(...)"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+def test_the_names_of_the_two_arms_are_taken(name: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        a_recipe(methods={name: LoRA()})
+    assert str(caught.value) == f"Recipe.methods has {name!r}; allowed: other names (that one is Recipe.{name})"
+
+
+def test_a_method_is_found_by_its_name() -> None:
+    full, lora, wide = Full(lr=0.5), LoRA(r=2), LoRA(r=64)
+    recipe = a_recipe(full=full, lora=lora, methods={"wide": wide})
+    assert [recipe.method(name) for name in ("full", "lora", "wide")] == [full, lora, wide]
+
+
+def test_a_method_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(RecipeError) as caught:
+        a_recipe(methods={"wide": LoRA(r=64)}).method("Lora")
+    assert str(caught.value) == "no method 'Lora' in the recipe; allowed: full, lora, wide"
+
+
+def test_replacing_a_part_leaves_the_rest_and_the_original() -> None:
+    recipe = a_recipe(steps=7, seeds=2)
+    changed = recipe.replace(steps=9)
+    assert (changed.steps, changed.seeds, changed.model) == (9, 2, no_model)
+    assert recipe.steps == 7
+
+
+def test_a_replaced_part_is_checked_too() -> None:
+    with pytest.raises(RecipeError, match=r"^Recipe\.steps is 0; allowed: a whole number of at least 1$"):
+        a_recipe().replace(steps=0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (1, (1,)),
+        (2, (1, 2)),
+        (7, (1, 2, 4, 5, 7)),
+        (29, (1, 2, 5, 10, 17, 20, 29)),
+        (30, (1, 2, 5, 10, 18, 20, 30)),
+        (31, (1, 2, 5, 10, 18, 20, 30, 31)),
+        (250, (1, 2, 5, 10, 20, 30, 50, 100, 150, 200, 250)),
+        (500, (1, 2, 5, 10, 20, 30, 50, 100, 200, 300, 500)),
+    ],
+)
+def test_evaluations_are_spread_over_the_logarithm_of_the_step(steps: int, expected: tuple[int, ...]) -> None:
+    assert a_recipe().evaluation_steps(steps) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "steps", "expected"),
+    [
+        ((), 50, (50,)),
+        ((10, 30), 50, (10, 30, 50)),
+        ((30, 10, 30), 50, (10, 30, 50)),
+        ((10, 50), 50, (10, 50)),
+        ((10, 50, 51, 500), 50, (10, 50)),
+        ((0, -5, 10), 50, (10, 50)),
+    ],
+)
+def test_evaluations_that_were_asked_for_are_taken_up_to_the_horizon(
+    wanted: tuple[int, ...], steps: int, expected: tuple[int, ...]
+) -> None:
+    assert a_recipe(eval_steps=wanted).evaluation_steps(steps) == expected
+
+
+def test_a_recipe_from_a_trainer_trains_and_evaluates_with_it() -> None:
+    made = []
+
+    def make_trainer(job: Job) -> Any:
+        made.append(job)
+        return "no trainer"
+
+    recipe = Recipe.from_trainer(make_trainer, model=no_model, train_data=[1], steps=7)
+    assert recipe.steps == 7
+    assert callable(recipe.evaluate)
+    assert recipe.train is not None
+    job: Any = object()
+    with pytest.raises(
+        RecipeError, match=r"^make_trainer\(job\) returned 'no trainer'; allowed: a transformers.Trainer$"
+    ):
+        recipe.train(job)
+    assert made == [job]
+
+
+def test_a_recipe_from_a_trainer_may_evaluate_in_its_own_way() -> None:
+    def evaluate(job: Job) -> float:
+        return 0.5
+
+    recipe = Recipe.from_trainer(lambda job: None, model=no_model, train_data=[1], evaluate=evaluate)
+    assert recipe.evaluate is evaluate
