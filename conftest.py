@@ -10,16 +10,6 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _light_inner_sessions() -> object:
-    """Spare the sessions that tests start what other plugins do at every start: pytest-benchmark asks git and hg for
-    the version, hypothesis imports its engine. test_plugin.py has them back where it matters.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_ADDOPTS", "-p no:benchmark -p no:hypothesispytest")
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     """Keep the runs of this suite out of the user's cache, and theirs out of this suite."""
     with pytest.MonkeyPatch.context() as patch:

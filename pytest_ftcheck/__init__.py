@@ -1,6 +1,8 @@
 """pytest-ftcheck: regression tests for fine-tuning code.
 
 The public names are imported when they are first used (PEP 562): pytest imports this package at every start.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every start.
 """
 
 from __future__ import annotations

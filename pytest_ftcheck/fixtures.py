@@ -2,6 +2,8 @@
 
 All but ``ft_recipe`` and ``ft_device`` last for a module: pytest would go on using a session's fixture after a folder
 further down has overridden ``ft_recipe``. What was trained lasts for the session all the same, in the runner.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every start.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .session import SESSION, RunFactory
+from .session import SESSION
 
 if TYPE_CHECKING:
+    from .factory import RunFactory
     from .observers import Observation
     from .pair import Pair
     from .recipe import Recipe
@@ -59,6 +62,7 @@ def ft_run(
     ft_recipe: Any, ft_device: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> RunFactory:
     """Factory: ``ft_run("full" | "lora" | name, seed=0, steps=None)`` trains, once, and returns the ``Run``."""
+    from .factory import RunFactory
     from .recipe import Recipe
 
     if not isinstance(ft_recipe, Recipe):

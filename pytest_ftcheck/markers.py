@@ -9,11 +9,7 @@ import pytest
 
 from .options import Settings
 
-GPU = (
-    'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
-    "run on the CPU with --ftcheck-device=cpu"
-)
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B", re.IGNORECASE)
+SIZE = r"(?i)(\d+(?:\.\d+)?)\s*([KMGT]i?)?B"
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -25,11 +21,8 @@ class GpuNeed:
     count: int = 1
 
 
-def gpu_need(item: pytest.Item) -> GpuNeed | None:
-    """What ``item`` asks for; None where it is not marked. Raises pytest.UsageError for arguments it does not take."""
-    marker = item.get_closest_marker("gpu")
-    if marker is None:
-        return None
+def gpu_need(item: pytest.Item, marker: pytest.Mark) -> GpuNeed:
+    """What ``item`` asks for by its ``marker``. Raises pytest.UsageError for arguments that it does not take."""
     unknown = [repr(value) for value in marker.args]
     unknown += [name for name in marker.kwargs if name not in ("memory", "count")]
     if unknown:
@@ -57,7 +50,7 @@ def refuse_without_gpu(item: pytest.Item, need: GpuNeed, settings: Settings) -> 
 
 
 def _bytes(item: pytest.Item, text: object) -> int:
-    match = SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = re.fullmatch(SIZE, text.strip()) if isinstance(text, str) else None
     if match is None:
         raise pytest.UsageError(f"{item.nodeid}: gpu(memory={text!r}); allowed: a size such as '20GB' or '512MiB'")
     return int(float(match[1]) * UNITS[(match[2] or "").upper()])

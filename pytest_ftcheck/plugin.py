@@ -1,4 +1,7 @@
-"""The hooks. Imported by every pytest session, so only the standard library and pytest may be imported here."""
+"""The hooks. Imported by every pytest session, so only the standard library and pytest may be imported here.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every start.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ from typing import Any
 import pytest
 
 from .fixtures import ft_device, ft_full, ft_lora, ft_observe, ft_pair, ft_recipe, ft_run
-from .markers import GPU, gpu_need, refuse_without_gpu
 from .options import add_options, settings
 from .session import SESSION, Session
+
+GPU = (
+    'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
+    "run on the CPU with --ftcheck-device=cpu"
+)
 
 __all__ = ["ft_device", "ft_full", "ft_lora", "ft_observe", "ft_pair", "ft_recipe", "ft_run"]
 
@@ -31,15 +38,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse markers with arguments that they do not take, before anything runs."""
     for item in items:
-        gpu_need(item)
+        marker = item.get_closest_marker("gpu")
+        if marker is not None:
+            from .markers import gpu_need
+
+            gpu_need(item, marker)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the skip markers
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``gpu`` where there is none, or fail it where one was promised."""
-    need = gpu_need(item)
-    if need is not None:
-        refuse_without_gpu(item, need, item.config.stash[SESSION].settings)
+    marker = item.get_closest_marker("gpu")
+    if marker is not None:
+        from .markers import gpu_need, refuse_without_gpu
+
+        refuse_without_gpu(item, gpu_need(item, marker), item.config.stash[SESSION].settings)
 
 
 @pytest.hookimpl(wrapper=True)

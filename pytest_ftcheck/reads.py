@@ -34,8 +34,7 @@ def recorded_reads() -> Iterator[dict[str, str]]:
         yield digests
     finally:
         opened, _collecting = _collecting, outer
-        if outer is not None:
-            outer |= opened
+        # An outer record is the one that collects now, and sees the files as they are read here.
         digests.update({path: found for path in sorted(opened) if (found := _file_digest(path))})
 
 

@@ -1,4 +1,7 @@
-"""What the plugin keeps during a pytest session, and the factory that fixtures give out. No torch at import."""
+"""What the plugin keeps during a pytest session.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every start.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,7 @@ import pytest
 from .options import Settings
 
 if TYPE_CHECKING:
-    from .pair import Pair
-    from .recipe import Recipe
-    from .run import Run
-    from .runner import Request, Runner
+    from .runner import Runner
 
 
 class Session:
@@ -41,40 +41,3 @@ class Session:
 
 
 SESSION = pytest.StashKey[Session]()
-
-
-class RunFactory:
-    """Trains ``recipe`` when called: ``ft_run("lora")``, ``ft_run("full", seed=2)``, ``ft_run("lora", steps=50)``."""
-
-    def __init__(self, recipe: Recipe, device: str, runner: Runner, settings: Settings) -> None:
-        self.recipe, self.device, self._runner = recipe, device, runner
-        self.steps = settings.steps or recipe.steps
-        self.seeds = settings.seeds or recipe.seeds
-
-    def __call__(self, method: str, seed: int = 0, steps: int | None = None) -> Run:
-        """The run of ``method`` ("full", "lora", or a name in ``recipe.methods``) from ``seed``, to ``steps`` updates.
-
-        Raises TrainingError for a run that shows nothing, and RecipeError for what cannot be trained.
-        """
-        __tracebackhide__ = True
-        return self._runner.run(self._request(method, seed, steps))
-
-    def pair(self, lora: str = "lora", full: str = "full") -> Pair:
-        """Both arms from every seed."""
-        from .pair import Pair
-
-        __tracebackhide__ = True
-        seeds = range(self.seeds)
-        runs = self._runner.runs([self._request(name, seed) for seed in seeds for name in (full, lora)])
-        return Pair(tuple(runs[0::2]), tuple(runs[1::2]))
-
-    def _request(self, method: str, seed: int, steps: int | None = None) -> Request:
-        from .errors import RecipeError
-        from .runner import Request
-
-        __tracebackhide__ = True
-        for name, value, least in (("seed", seed, 0), ("steps", self.steps if steps is None else steps, 1)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise RecipeError(f"ft_run(..., {name}={value!r}); allowed: a whole number of at least {least}")
-        self.recipe.method(method)
-        return Request(self.recipe, method, seed, self.steps if steps is None else steps, self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -24,6 +25,7 @@ POSITIVE = "a finite number greater than 0"
 WHOLE = "a whole number greater than 0"
 NAMES = "a list of module names"
 SHARE = "a number from 0 up to, not including, 1"
+NOTHING: list[Any] = ["", [], ()]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ SHARE = "a number from 0 up to, not including, 1"
         *((LoRA, "modules_to_save", saved, NAMES) for saved in ("lm_head", None, [1], {"lm_head"})),
         *((Full, "frozen", frozen, NAMES) for frozen in ("wte", None, [1], {"wte"})),
         *((LoRA, "target_modules", targets, NAMES) for targets in ([1], {"c_attn"}, 3)),
-        *((LoRA, "target_modules", nothing, "at least one module name") for nothing in ("", [], ())),
+        *((LoRA, "target_modules", nothing, "at least one module name") for nothing in NOTHING),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_in_one_line(kind: Any, field: str, value: Any, allowed: str) -> None:
@@ -151,6 +153,13 @@ def test_lora_leaves_to_peft_what_is_not_declared() -> None:
     config: Any = LoRA().to_peft()
     assert (config.target_modules, config.modules_to_save, config.task_type) == (None, None, None)
     assert (config.use_rslora, config.use_dora) == (False, False)
+    assert config.init_lora_weights is True
+
+
+@pytest.mark.parametrize("kind", [Full, LoRA, Peft])
+def test_a_declaration_cannot_be_changed(kind: type) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        object.__new__(kind).lr = 1.0  # type: ignore[attr-defined]
 
 
 def test_peft_trains_by_the_very_configuration_that_was_given() -> None:

@@ -72,7 +72,8 @@ def test_from_an_ini_file(shown: pytest.Pytester, name: str) -> None:
 @NAMES
 def test_from_native_toml(shown: pytest.Pytester, name: str) -> None:
     value = VALUES[name][1]
-    shown.makepyprojecttoml(f"[tool.pytest]\n{BY_NAME[name].ini} = {str(value).lower() if value is True else repr(value)}")
+    literal = "true" if value is True else repr(value)
+    shown.makepyprojecttoml(f"[tool.pytest]\n{BY_NAME[name].ini} = {literal}")
     assert settings_of(shown) == expected(name)
 
 

@@ -134,6 +134,13 @@ def test_an_early_lead_that_is_not_reversed_is_decided(later: tuple[float, ...])
     assert order_of({30: LORA_LEADS, 250: later}, at=30).winner == "lora"
 
 
+def test_a_reversal_that_is_not_clear_any_more_at_the_horizon_counts_all_the_same() -> None:
+    order = order_of({30: LORA_LEADS, 60: FULL_LEADS, 250: UNCLEAR}, at=30)
+    assert order.winner == "undecided"
+    assert order.crossover is not None
+    assert 30 < order.crossover < 60
+
+
 def test_a_reversal_before_the_horizon_leaves_the_horizon_decided() -> None:
     order = order_of({30: LORA_LEADS, 250: FULL_LEADS}, at=250)
     assert order.winner == "full"
@@ -166,6 +173,8 @@ def test_a_reversal_within_the_margin_does_not_count() -> None:
         ({1: -1, 100: 1, 10_000: -1}, 1000),  # the last of two
         ({10: -1, 100: -1, 1000: 1}, 316),
         ({10: -1, 100: 1, 1000: 1}, 32),
+        ({1: -1, 100: 1}, 10),
+        ({0: -1, 10: -1, 1000: 1}, 100),  # before the first update there is no logarithm
     ],
 )
 def test_the_crossover_is_interpolated_over_the_logarithm_of_the_step(gaps: dict[int, float], crossover: int) -> None:
@@ -187,6 +196,7 @@ def test_the_crossover_passes_through_measurements_that_are_not_clear() -> None:
         {10: LORA_LEADS, 100: LORA_LEADS},
         {10: UNCLEAR, 100: FULL_LEADS},
         {10: FULL_LEADS, 100: tuple(-gap for gap in UNCLEAR)},
+        {0: LORA_LEADS, 100: FULL_LEADS},
         {100: FULL_LEADS},
     ],
 )

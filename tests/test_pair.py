@@ -71,6 +71,8 @@ def test_the_time_ratio_of_runs_that_were_not_timed_is_no_number() -> None:
 def test_the_order_is_taken_at_the_horizon_unless_a_step_is_given() -> None:
     pair = a_pair({30: (-0.25,) * 3, 250: (0.25,) * 3})
     assert pair.loss_order().at == 250
+    assert pair.loss_order().winner == "full"
+    assert pair.loss_order(margin=0.25).winner == "undecided"
     assert pair.loss_order(at=30).at == 30
     with pytest.raises(ValueError, match="no evaluation at step 0"):
         pair.loss_order(at=0)

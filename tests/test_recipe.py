@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pytest_ftcheck import Full, Job, LoRA, Recipe
 from pytest_ftcheck.errors import RecipeError
@@ -89,6 +92,18 @@ def test_the_names_of_the_two_arms_are_taken(name: str) -> None:
     assert str(caught.value) == f"Recipe.methods has {name!r}; allowed: other names (that one is Recipe.{name})"
 
 
+def test_a_recipe_has_these_defaults() -> None:
+    recipe = a_recipe()
+    assert (recipe.steps, recipe.seeds, recipe.batch_size, recipe.accumulation) == (500, 3, 8, 1)
+    assert (recipe.full, recipe.lora, recipe.methods) == (Full(), LoRA(), {})
+    assert (recipe.dtype, recipe.threads, recipe.eval_data, recipe.eval_steps) == ("float32", None, None, None)
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        a_recipe().steps = 7  # type: ignore[misc]
+
+
 def test_a_method_is_found_by_its_name() -> None:
     full, lora, wide = Full(lr=0.5), LoRA(r=2), LoRA(r=64)
     recipe = a_recipe(full=full, lora=lora, methods={"wide": wide})
@@ -145,6 +160,57 @@ def test_evaluations_that_were_asked_for_are_taken_up_to_the_horizon(
     wanted: tuple[int, ...], steps: int, expected: tuple[int, ...]
 ) -> None:
     assert a_recipe(eval_steps=wanted).evaluation_steps(steps) == expected
+
+
+def a_job(recipe: Recipe, **changes: Any) -> Job:
+    job = Job(
+        model=torch.nn.Linear(2, 1),
+        method=recipe.full,
+        train_data=[],
+        eval_data=None,
+        steps=1,
+        seed=0,
+        batch_size=1,
+        accumulation=1,
+        lr=1.0,
+        device="cpu",
+        dtype="float32",
+        output_dir=Path("."),
+        recipe=recipe,
+    )
+    return dataclasses.replace(job, **changes)
+
+
+def test_a_job_makes_batches_and_losses_with_the_recipes_own_functions() -> None:
+    recipe = a_recipe(collate=lambda rows: ("batch of", rows), loss=lambda model, batch: (model, batch))
+    job = a_job(recipe)
+    assert job.collate([1, 2]) == ("batch of", [1, 2])
+    assert job.loss(job.model, "a batch") == (job.model, "a batch")
+
+
+def test_a_job_makes_batches_and_losses_by_itself_where_the_recipe_does_not_say_how() -> None:
+    job = a_job(a_recipe())
+    batch = job.collate([{"x": 1.0}, {"x": 2.0}])
+    assert batch["x"].tolist() == [1.0, 2.0]
+    assert job.loss(lambda x: {"loss": x.sum()}, batch) == 3.0  # type: ignore[arg-type]
+
+
+def test_a_batch_is_moved_to_the_jobs_device() -> None:
+    own = a_recipe(collate=lambda rows: {"x": torch.tensor(rows)})
+    for recipe, rows in ((a_recipe(), [{"x": 1.0}]), (own, [1.0])):
+        assert a_job(recipe, device="meta").collate(rows)["x"].device.type == "meta"
+
+
+def test_a_replaced_model_is_the_jobs_and_is_announced() -> None:
+    announced: list[torch.nn.Module] = []
+    other = torch.nn.Linear(3, 1)
+    job = a_job(a_recipe(), on_model=announced.append)
+    job.replace_model(other)
+    assert job.model is other
+    assert announced == [other]
+    unobserved = a_job(a_recipe())
+    unobserved.replace_model(other)
+    assert unobserved.model is other
 
 
 def test_a_recipe_from_a_trainer_trains_and_evaluates_with_it() -> None:

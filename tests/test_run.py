@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 from builders import FULL_FORM, LORA_FORM, a_memory, a_run, tensors
 
-from pytest_ftcheck import Run
+from pytest_ftcheck import Pair, Run
 from pytest_ftcheck.explained import Count
-from pytest_ftcheck.run import WARM_UP_STEPS, Breakdown, Losses, Parameters, ParameterTensor, Timing
+from pytest_ftcheck.order import Gap, LossOrder
+from pytest_ftcheck.run import (
+    WARM_UP_STEPS,
+    Breakdown,
+    Environment,
+    Losses,
+    Memory,
+    Optimizer,
+    OptimizerGroup,
+    Parameters,
+    ParameterTensor,
+    Timing,
+)
+
+RECORDS = (Run, Parameters, ParameterTensor, Losses, Memory, Breakdown, Timing, Optimizer, OptimizerGroup, Environment)
 
 
 @pytest.mark.parametrize(("step", "loss"), [(10, 0.5), (30, 0.25)])
@@ -47,6 +62,7 @@ def test_without_evaluations_no_step_outside_of_the_run_has_a_loss(step: int) ->
 
 def test_the_final_loss_is_that_of_the_last_evaluation_or_else_of_the_last_steps() -> None:
     assert Losses(train=(9.0,) * 40, eval=((10, 0.5), (40, 0.25))).final == 0.25
+    assert Losses(train=(9.0,) * 40, eval=((10, 0.5), (30, 0.125))).final == 0.125
     assert Losses(train=(*(9.0,) * 36, 1.0, 2.0, 3.0, 4.0)).final == 2.5
 
 
@@ -126,7 +142,14 @@ def test_static_memory_is_what_does_not_depend_on_the_batch() -> None:
 
 
 def test_a_breakdown_adds_up() -> None:
+    assert Breakdown().total == 0
     assert Breakdown(1, 20, 300, 4000, 50_000).total == 54_321
+
+
+@pytest.mark.parametrize("kind", [*RECORDS, Gap, LossOrder, Pair])
+def test_a_record_cannot_be_changed(kind: type) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(object.__new__(kind), dataclasses.fields(kind)[0].name, "changed")
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,8 +194,10 @@ def test_where_there_can_be_no_lock_everybody_may_train(tmp_path: Path) -> None:
 
 def test_a_claim_excludes_others_until_it_ends(store: RunStore) -> None:
     with store.claim("key") as first:
+        start = time.perf_counter()
         with RunStore(store.folder).claim("key") as second:
             assert (first, second) == (True, False)
+        assert time.perf_counter() - start < 0.9, "a claim must not wait"
         with RunStore(store.folder).claim("key") as third:
             assert third is False, "the second claim's end must not free the first"
     with store.claim("key") as fourth:

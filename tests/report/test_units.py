@@ -43,7 +43,7 @@ def test_bytes_have_three_digits_and_a_decimal_unit(size_bytes: int, text: str) 
         (0.000_012_3, "0.0123 ms"),
         (0.012_34, "12.3 ms"),
         (0.999_4, "999 ms"),
-        (0.999_6, "1 s"),
+        (0.999_5, "1 s"),
         (1.0, "1 s"),
         (12.34, "12.3 s"),
         (999.4, "999 s"),

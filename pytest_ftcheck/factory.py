@@ -1,0 +1,46 @@
+"""What the fixture ``ft_run`` gives out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import RecipeError
+from .pair import Pair
+from .runner import Request, Runner
+
+if TYPE_CHECKING:
+    from .options import Settings
+    from .recipe import Recipe
+    from .run import Run
+
+
+class RunFactory:
+    """Trains ``recipe`` when called: ``ft_run("lora")``, ``ft_run("full", seed=2)``, ``ft_run("lora", steps=50)``."""
+
+    def __init__(self, recipe: Recipe, device: str, runner: Runner, settings: Settings) -> None:
+        self.recipe, self.device, self._runner = recipe, device, runner
+        self.steps = settings.steps or recipe.steps
+        self.seeds = settings.seeds or recipe.seeds
+
+    def __call__(self, method: str, seed: int = 0, steps: int | None = None) -> Run:
+        """The run of ``method`` ("full", "lora", or a name in ``recipe.methods``) from ``seed``, to ``steps`` updates.
+
+        Raises TrainingError for a run that shows nothing, and RecipeError for what cannot be trained.
+        """
+        __tracebackhide__ = True
+        return self._runner.run(self._request(method, seed, steps))
+
+    def pair(self, lora: str = "lora", full: str = "full") -> Pair:
+        """Both arms from every seed."""
+        __tracebackhide__ = True
+        seeds = range(self.seeds)
+        runs = self._runner.runs([self._request(name, seed) for seed in seeds for name in (full, lora)])
+        return Pair(tuple(runs[0::2]), tuple(runs[1::2]))
+
+    def _request(self, method: str, seed: int, steps: int | None = None) -> Request:
+        __tracebackhide__ = True
+        for name, value, least in (("seed", seed, 0), ("steps", self.steps if steps is None else steps, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise RecipeError(f"ft_run(..., {name}={value!r}); allowed: a whole number of at least {least}")
+        self.recipe.method(method)
+        return Request(self.recipe, method, seed, self.steps if steps is None else steps, self.device)
