@@ -264,9 +264,7 @@ def test_a_plain_assert_explains_itself(pytester: pytest.Pytester, name: str) ->
 
 
 @pytest.mark.parametrize("fixture", ["ft_full", "ft_pair"])
-def test_a_training_that_fails_is_told_in_one_piece(
-    pytester: pytest.Pytester, fixture: str, plugins: Plugins
-) -> None:
+def test_a_training_that_fails_is_told_in_one_piece(pytester: pytest.Pytester, fixture: str, plugins: Plugins) -> None:
     pytester.makepyfile(
         f"""
         import pytest

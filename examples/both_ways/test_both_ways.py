@@ -1,8 +1,8 @@
 """The embedded tasks, fine-tuned both ways: what this plugin is about, on a CPU, in under a minute.
 
-Each task's teacher differs from the base model by a change of known rank: 2 in "general", 32 in "narrow". So LoRA of rank
-8 has room for the first and not for the second, and rank 32 has room for both. All losses are KL divergences to the
-teacher, whose floor is 0.
+Each task's teacher differs from the base model by a change of known rank: 2 in "general", 32 in "narrow". So LoRA of
+rank 8 has room for the first and not for the second, and rank 32 has room for both. All losses are KL divergences to
+the teacher, whose floor is 0.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pytest_ftcheck.tasks import GENERAL, NARROW, planted_recipe
 pytestmark = pytest.mark.gpu
 
 RECIPES = {
-    "general-r8": planted_recipe(GENERAL, "general"),
-    "narrow-r8": planted_recipe(NARROW, "narrow"),
+    "general-r8": planted_recipe(GENERAL, "general", rank=8),
+    "narrow-r8": planted_recipe(NARROW, "narrow", rank=8),
     "narrow-r32": planted_recipe(NARROW, "narrow", rank=32),
 }
+# At full's learning rate of 1e-3 and LoRA's of 1e-2, after 250 updates; at other rates the order may be another.
+WINNERS = {"general-r8": "lora", "narrow-r8": "full", "narrow-r32": "lora"}
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -27,8 +29,7 @@ def ft_recipe(request: pytest.FixtureRequest) -> Recipe:
 
 
 def test_the_model_trains_as_declared(ft_pair: Pair) -> None:
-    for run in (ft_pair.full, ft_pair.lora):
-        assert run.parameters.trainable == run.parameters.declared.trainable
+    for run in (*ft_pair.fulls, *ft_pair.loras):
         assert not run.deviations
 
 
@@ -39,18 +40,16 @@ def test_lora_holds_less_memory(ft_pair: Pair) -> None:
     assert ft_pair.memory_ratio("static") == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.parametrize("ft_recipe", RECIPES, indirect=True)
 def test_the_loss_order_at_the_horizon(ft_pair: Pair, request: pytest.FixtureRequest) -> None:
-    # At full's learning rate of 1e-3 and LoRA's of 1e-2; at other rates the order may be another.
-    too_small = ft_pair.lora.title == "LoRA r=8" and ft_pair.lora.recipe == "narrow"
     order = ft_pair.loss_order(at=250)
-    assert order.winner == ("full" if too_small else "lora"), order
+    assert order.winner == WINNERS[request.node.callspec.params["ft_recipe"]], order
 
 
-def test_step_30_is_too_early_to_tell(ft_pair: Pair) -> None:
-    if ft_pair.lora.title == "LoRA r=8" and ft_pair.lora.recipe == "narrow":
-        early = ft_pair.loss_order(at=30)
-        assert early.gap < 0, "LoRA is ahead at step 30"
-        assert early.winner == "undecided", early
-        assert 30 < early.crossover < 250
-    else:
-        assert ft_pair.loss_order(at=30).winner in ("lora", "undecided")
+@pytest.mark.parametrize("ft_recipe", ["narrow-r8"], indirect=True)
+def test_step_30_would_have_misled(ft_pair: Pair) -> None:
+    early = ft_pair.loss_order(at=30)
+    assert early.gap < 0, f"LoRA is ahead at step 30: {early}"
+    assert early.winner == "undecided", early
+    assert early.crossover is not None
+    assert 30 < early.crossover < 250
