@@ -161,13 +161,12 @@ def test_a_deviation_is_written_in_colour_once_for_each_arm() -> None:
     assert line.startswith("  LoRA r=2, seed 0: 40 parameters are frozen but moved")
 
 
-UNSOUND: dict[str, Any] = {
-    "diverged": {"train": (1.0, math.nan, 1.0)},
-    "diverged to infinity": {"train": (1.0, 1.0, math.inf)},
-    "without supervision": {"supervised_tokens": (0, 1, 1)},
-    "nothing to train": {
-        "parameters": Parameters(tensors("full", wte={"trainable": False}, c_attn={"trainable": False}))
-    },
+FROZEN = Parameters(tensors("full", wte={"trainable": False}, c_attn={"trainable": False}))
+UNSOUND: dict[str, dict[str, Any]] = {
+    "loss is nan in update 2 of 3 (the update before had 1, ": {"train": (1.0, math.nan, 1.0)},
+    "loss is inf in update 1 of 1 (from the first update, ": {"train": (math.inf,)},
+    "0 supervised tokens in update 1: ": {"supervised_tokens": (0, 1, 1)},
+    "0 of 100 parameters are trainable)": {"parameters": FROZEN},
 }
 
 
@@ -175,12 +174,13 @@ UNSOUND: dict[str, Any] = {
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_run_that_shows_nothing_is_in_the_table_and_not_compared(unsound: str, method: str) -> None:
     other = "lora" if method == "full" else "full"
-    runs = [a_run(method), a_run(method, seed=1, **UNSOUND[unsound]), a_run(other), a_run(other, seed=1)]
+    bad = a_run(method, **{"seed": 1, "steps": 3, **UNSOUND[unsound]})
+    runs = [a_run(method), bad, a_run(other), a_run(other, seed=1)]
     lines = summary(runs).lines
     assert len(cells(lines, "parameters")) == 2
     (line,) = (line for line in lines if "against" in line)
     title = "full" if method == "full" else "LoRA r=2"
-    assert line.startswith(f"  LoRA r=2 against full: not compared ({title}, seed 1: ")
+    assert line.startswith(f"  LoRA r=2 against full: not compared ({title}, seed 1: {unsound}")
     assert not [line for line in lines if "leads" in line]
 
 
