@@ -1,38 +1,3 @@
-"""Fixtures of this project's own tests."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-import pytest
+"""For all of this project: `pytester` must be asked for at the root."""
 
 pytest_plugins = ["pytester"]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """Keep the runs of this suite out of the user's cache, and theirs out of this suite."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FTCHECK_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _heavy_modules_are_loaded() -> None:
-    """Import once what pytester's in-process sessions import: each of them forgets what it imported itself, and torch
-    does not survive being imported twice.
-    """
-    import peft
-    import scipy.special
-    import transformers.trainer
-    from transformers import GPT2LMHeadModel, LlamaForCausalLM
-
-    import pytest_ftcheck.tasks
-
-    assert all((peft, scipy.special, transformers.trainer, GPT2LMHeadModel, LlamaForCausalLM, pytest_ftcheck.tasks))
-
-
-@pytest.fixture(scope="session")
-def repos() -> Path:
-    """The folder of the small training repositories that the plugin is tried on."""
-    return Path(__file__).parent / "fixtures" / "repos"

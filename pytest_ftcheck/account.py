@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from .explained import Findings
 from .run import ParameterTensor, Run
 from .theory.differences import differences, grouped
 
@@ -20,7 +21,7 @@ def objections(run: Run) -> tuple[str, ...]:
     return tuple(text for text in (_no_supervision(run), _not_finite(run), _nothing_trains(run)) if text)
 
 
-def deviations(run: Run) -> tuple[str, ...]:
+def deviations(run: Run) -> Findings:
     """Where ``run`` differs from its declaration, one line each, numbers first."""
     declared = run.parameters.declared
     found = [str(line) for line in grouped(differences(declared, run.parameters.by_module))] if declared else []
@@ -31,7 +32,7 @@ def deviations(run: Run) -> tuple[str, ...]:
     moved = [t for t in tensors if t.moved and not t.trainable]
     if moved:
         found.append(_line(moved, "frozen but moved", "something other than a gradient changed them"))
-    return tuple(found)
+    return Findings(found)
 
 
 def _no_supervision(run: Run) -> str | None:

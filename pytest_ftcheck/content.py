@@ -59,14 +59,30 @@ def _describe_object(value: Any) -> Any:
         return ["method", _describe_code(value.__func__), _describe(value.__self__)]
     if isinstance(value, functools.partial):
         return ["partial", _describe(value.func), _describe(value.args), _describe(value.keywords)]
-    if type(value).__module__ == "torch" and type(value).__name__ == "Tensor":
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
         from .observers.parameters import digest as tensor_digest
 
         return ["tensor", str(value.dtype), list(value.shape), tensor_digest(value)]
+    if torch is not None and isinstance(value, (torch.dtype, torch.device)):
+        return ["torch", str(value)]
     if dataclasses.is_dataclass(value):
         fields = [[f.name, _describe(getattr(value, f.name))] for f in dataclasses.fields(value) if f.compare]
         return ["object", _describe_code(type(value)), fields]
+    if _is_plain(type(value)):
+        return ["object", _describe_code(type(value)), _describe(vars(value))]
     raise UnknownContentError(f"the content of a {type(value).__module__}.{type(value).__qualname__}")
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether all that an object of this class holds is in its ``__dict__``: a base that is written in C (a list, a
+    tokenizer, an arrow table) would make it larger than an object of an empty class.
+    """
+    return kind.__basicsize__ == _Empty.__basicsize__ and kind.__itemsize__ == 0
+
+
+class _Empty:
+    pass
 
 
 def _describe_code(code: Any) -> Any:

@@ -51,3 +51,10 @@ class Winner(str):
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return str(self), self.subject
+
+
+class Findings(tuple[str, ...]):
+    """Findings, one line each, whose representation begins with how many there are: pytest cuts what is long."""
+
+    def __repr__(self) -> str:
+        return f"{len(self)} found: " + "; ".join(self) if self else "()"

@@ -66,7 +66,8 @@ class LossOrder(Record):
         """``"full"``, ``"lora"`` or ``"undecided"``."""
         return Winner(self.verdict, self)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        # pytest prints the representation where an order is the message of an assert.
         return self.reason
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .codec import Record
-from .explained import Count
+from .explained import Count, Findings
 from .theory.parameters import ParameterForm
 
 # Steps at the start of a run whose time is not counted: allocator, caches and lazy initialisation settle there.
@@ -234,7 +234,7 @@ class Run(Record):
         return f"<Run {self.recipe}: {self.title}, seed {self.seed}, {self.steps} steps, loss {self.loss.final:.4g}>"
 
     @property
-    def deviations(self) -> tuple[str, ...]:
+    def deviations(self) -> Findings:
         """Where the training differed from its declaration, one line each; empty for a sound run."""
         from .account import deviations
 

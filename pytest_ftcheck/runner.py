@@ -69,6 +69,7 @@ class Runner:
         want the same runs divide them among themselves.
         """
         missing = list(dict.fromkeys(range(len(requests))))
+        __tracebackhide__ = True
         while missing:
             left = [i for i in missing if not self._obtain(requests[i])]
             if len(left) == len(missing):
@@ -78,9 +79,11 @@ class Runner:
 
     def run(self, request: Request) -> Run:
         """One run. Raises TrainingError where it shows nothing."""
+        __tracebackhide__ = True
         return self.runs([request])[0]
 
     def _result(self, request: Request) -> Run:
+        __tracebackhide__ = True
         outcome = self._done[self._identity(request)]
         if isinstance(outcome, FtcheckError):
             raise outcome
@@ -121,7 +124,8 @@ class Runner:
             with recorded_reads() as reads:
                 run = execute(request.recipe, request.method, request.seed, request.steps, request.device)
         except FtcheckError as error:
-            self._done[identity] = error
+            # Without our own frames; where the user's code raised, it is the cause, which keeps its own.
+            self._done[identity] = error.with_traceback(None)
             return True
         if self._store and key:
             self._store.write(key, run, reads)

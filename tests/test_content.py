@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import importlib
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config
 
 from pytest_ftcheck.content import UnknownContentError, digest, package_digest
 
@@ -27,7 +29,10 @@ SOURCES = {
     "ftc_deep.py": "DEPTH = 1\n",
     "ftc_lazy.py": "def step(job, rate):\n    return rate\n",
     "ftc_package/__init__.py": "SETTING = 1\n",
-    "ftc_package/part.py": "from . import neighbour\nfrom .neighbour import VALUE\nimport ftc_shadow\n",
+    "ftc_package/part.py": "from .inner import leaf\nfrom .neighbour import VALUE\nimport ftc_shadow\n",
+    "ftc_package/inner/__init__.py": "",
+    "ftc_package/inner/leaf.py": "from .. import uncle\n",
+    "ftc_package/uncle.py": "VALUE = 1\n",
     "ftc_package/neighbour.py": "VALUE = 1\n",
     "ftc_package/apart.py": "VALUE = 1\n",
     "ftc_package/ftc_shadow.py": "VALUE = 1\n",
@@ -50,6 +55,19 @@ class Settings:
 
 
 class Plain:
+    """An object that holds what it holds in its attributes, like most data sets."""
+
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
+
+    def train(self, job: Any) -> None: ...
+
+
+class Slotted:
+    """An object whose content is not in its ``__dict__``."""
+
+    __slots__ = ("rows",)
+
     def train(self, job: Any) -> None: ...
 
 
@@ -80,7 +98,9 @@ def train(repo: Path) -> ModuleType:
         pytest.param("ftc_top.py", "SCALE = 1", "SCALE = 2", id="a module imported at the top"),
         pytest.param("ftc_deep.py", "DEPTH = 1", "DEPTH = 2", id="a module imported by that one"),
         pytest.param("ftc_lazy.py", "return rate", "return 2 * rate", id="a module imported in a function"),
-        pytest.param("ftc_package/part.py", "from . import", "from .  import", id="a module of a package"),
+        pytest.param("ftc_package/part.py", "import leaf", "import  leaf", id="a module of a package"),
+        pytest.param("ftc_package/inner/leaf.py", "uncle", "uncle ", id="a module of a package in it"),
+        pytest.param("ftc_package/uncle.py", "VALUE = 1", "VALUE = 2", id="a relative import from further up"),
         pytest.param("ftc_package/neighbour.py", "VALUE = 1", "VALUE = 2", id="a relative import"),
         pytest.param("ftc_package/__init__.py", "SETTING = 1", "SETTING = 2", id="the package around it"),
         pytest.param("ftc_shadow.py", "VALUE = 1", "VALUE = 2", id="a module of the name of one beside"),
@@ -295,7 +315,7 @@ def without_source() -> Any:
 @pytest.mark.parametrize(
     "value",
     [
-        *(object(), Plain(), Plain().train, iter([1]), len, dict, torch.nn.Linear(1, 1), sys),
+        *(object(), Slotted(), Slotted().train, Plain(file=sys.stdout), iter([1]), len, dict, sys),
         *(holding_itself(), calling_itself(), a_local_class(), without_source()),
     ],
     ids=lambda value: type(value).__name__,
@@ -307,8 +327,25 @@ def test_a_value_whose_content_cannot_be_known_has_no_digest(wrap: Callable[[Any
 
 
 def test_the_error_says_which_value_it_is() -> None:
-    with pytest.raises(UnknownContentError, match=r"the content of a .*test_content\.Plain$"):
-        digest([1, {"key": Plain()}])
+    with pytest.raises(UnknownContentError, match=r"the content of a .*test_content\.Slotted$"):
+        digest([1, {"key": Slotted()}])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Plain(rows=[1, 2]), Plain(rows=[1, 3])),
+        (Plain(rows=torch.zeros(2)), Plain(rows=torch.ones(2))),
+        (Plain(dtype=torch.float32), Plain(dtype=torch.bfloat16)),
+        (torch.nn.Linear(1, 1).requires_grad_(False), torch.nn.Linear(1, 2)),
+        (torch.utils.data.TensorDataset(torch.arange(4)), torch.utils.data.TensorDataset(torch.arange(5))),
+        (GPT2Config(n_layer=2), GPT2Config(n_layer=3)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_object_is_its_class_and_its_attributes(one: Any, other: Any) -> None:
+    assert digest(one) == digest(copy.deepcopy(one))
+    assert digest(one) != digest(other)
 
 
 SCRIPT = """

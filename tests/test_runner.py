@@ -77,6 +77,8 @@ def test_recipes_that_differ_in_the_other_method_share_a_run(tmp_path: Path) -> 
 
 def test_a_recipe_of_unknown_content_is_trained_and_not_stored(tmp_path: Path) -> None:
     class Opaque:
+        __slots__ = ("rows",)
+
         def __init__(self) -> None:
             self.rows = tiny_recipe().train_data
 

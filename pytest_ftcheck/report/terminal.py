@@ -108,8 +108,9 @@ def _comparison(full: Arm, other: Arm) -> list[str]:
         return []
     pair = Pair(*(tuple(run for run in arm if run.seed in seeds) for arm in (full, other)))
     reduction = 100 * (1 - pair.lora.parameters.trainable / pair.full.parameters.trainable)
+    fewer = f"{reduction:.4g} % fewer" if reduction >= 0 else f"{-reduction:.4g} % more"
     lines = [
-        f"  {pair.lora.title} against full: {reduction:.4g} % fewer trainable parameters; full takes "
+        f"  {pair.lora.title} against full: {fewer} trainable parameters; full takes "
         f"{pair.memory_ratio('static'):.3g}x the static memory, {pair.memory_ratio('peak'):.3g}x the peak memory, "
         f"{pair.time_ratio:.3g}x the step time"
     ]

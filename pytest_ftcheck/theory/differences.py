@@ -12,6 +12,8 @@ from .parameters import ModuleForm, ParameterForm, base_name
 if TYPE_CHECKING:
     from torch import nn
 
+SHOWN_NAMES = 3
+
 
 @dataclass(frozen=True)
 class Difference(Record):
@@ -60,15 +62,38 @@ def differences(form: ParameterForm, observed: Mapping[str, tuple[int, int]]) ->
 
 
 def grouped(found: Iterable[Difference]) -> tuple[str, ...]:
-    """One line for each difference; those that repeat from layer to layer are one ("each of 12 modules (h.*.attn)")."""
-    alike: dict[Difference, list[Difference]] = {}
+    """One line for each cause, the one that concerns most parameters first. Modules that repeat from layer to layer
+    with the same numbers are one ("each of 12 modules (h.*.attn)"); others of the same cause are added up.
+    """
+    causes: dict[str, list[Difference]] = {}
     for difference in found:
-        pattern = ".".join("*" if part.isdigit() else part for part in difference.module.split("."))
-        alike.setdefault(replace(difference, module=pattern), []).append(difference)
-    return tuple(
-        str(group[0]) if len(group) == 1 else kind.line(f"in each of {len(group)} modules ({kind.module})")
-        for kind, group in alike.items()
+        causes.setdefault(difference.cause, []).append(difference)
+    return tuple(_line(group) for group in sorted(causes.values(), key=_concerned, reverse=True))
+
+
+def _concerned(group: list[Difference]) -> int:
+    return sum(
+        max(abs(d.observed_trainable - d.expected_trainable), abs(d.observed_total - d.expected_total)) for d in group
     )
+
+
+def _line(group: list[Difference]) -> str:
+    """One line for differences of one cause."""
+    patterns = [".".join("*" if part.isdigit() else part for part in d.module.split(".")) for d in group]
+    names = list(dict.fromkeys(name or "the model itself" for name in patterns))
+    if len(group) == 1:
+        return str(group[0])
+    if len({replace(d, module="") for d in group}) == 1 and len(names) == 1:
+        return group[0].line(f"in each of {len(group)} modules ({names[0]})")
+    together = replace(
+        group[0],
+        expected_trainable=sum(d.expected_trainable for d in group),
+        observed_trainable=sum(d.observed_trainable for d in group),
+        expected_total=sum(d.expected_total for d in group),
+        observed_total=sum(d.observed_total for d in group),
+    )
+    shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+    return together.line(f"in {len(group)} modules together ({shown})")
 
 
 def _cause(module: ModuleForm, total: int, trainable: int) -> str:
