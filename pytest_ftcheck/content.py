@@ -78,7 +78,8 @@ def _is_plain(kind: type) -> bool:
     """Whether all that an object of this class holds is in its ``__dict__``: a base that is written in C (a list, a
     tokenizer, an arrow table) would make it larger than an object of an empty class.
     """
-    return kind.__basicsize__ == _Empty.__basicsize__ and kind.__itemsize__ == 0
+    as_small = kind.__basicsize__ == _Empty.__basicsize__ and kind.__itemsize__ == 0
+    return as_small and not any(vars(base).get("__slots__") for base in kind.__mro__)
 
 
 class _Empty:
