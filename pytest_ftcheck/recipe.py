@@ -76,7 +76,8 @@ class Recipe:
     ``steps`` is the horizon in optimizer updates, each of ``accumulation`` micro-batches of ``batch_size`` rows;
     ``seeds`` is how many paired seeds a comparison takes. ``eval_steps`` are the updates after which the evaluation
     loss is taken (default: about a dozen, spread evenly in log(step), with 30 and the horizon among them).
-    ``methods`` names further methods for ``ft_run``. ``threads`` sets torch's CPU threads during a run.
+    ``methods`` names further methods for ``ft_run``, and ``name`` tells recipes apart in reports. ``threads`` sets
+    torch's CPU threads during a run.
     """
 
     model: Callable[[], nn.Module]
@@ -102,12 +103,21 @@ class Recipe:
     load: Callable[[Path], nn.Module] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "seeds", "batch_size", "accumulation"):
-            _at_least_one(name, getattr(self, name))
-        if self.threads is not None:
-            _at_least_one("threads", self.threads)
+        self._check_numbers()
+        self._check_parts()
+
+    def _check_numbers(self) -> None:
+        for name in ("steps", "seeds", "batch_size", "accumulation", "threads"):
+            if not (name == "threads" and self.threads is None):
+                _at_least_one(name, getattr(self, name))
+        if isinstance(self.eval_steps, (int, str)):
+            raise RecipeError(f"Recipe.eval_steps is {self.eval_steps!r}; allowed: a tuple of steps")
+        for step in self.eval_steps or ():
+            _at_least_one("eval_steps", step)
         if self.dtype not in DTYPES:
             raise RecipeError(f"Recipe.dtype is {self.dtype!r}; allowed: {', '.join(DTYPES)}")
+
+    def _check_parts(self) -> None:
         for name in ("model", "train", "adapt", "loss", "collate", "evaluate", "save", "load"):
             value = getattr(self, name)
             if not (callable(value) or (value is None and name != "model")):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ftcheck.explained import Count, Ratio, Winner
+from pytest_ftcheck.explained import Count, Findings, Ratio, Winner
 
 SUBJECT = {"a": "record"}
 COUNT = Count(294_912, "trainable parameters", SUBJECT)
@@ -101,6 +101,20 @@ def test_nothing_is_false(plain: Any) -> None:
 def test_a_ratio_compares_with_approx() -> None:
     assert pytest.approx(3.901, rel=1e-3) == RATIO
     assert pytest.approx(3.91, rel=1e-3) != RATIO
+
+
+def test_findings_are_a_tuple_that_says_first_how_many_it_holds() -> None:
+    found = Findings(["one", "two"])
+    assert found == ("one", "two")
+    assert repr(found).startswith("2 found: ")
+    assert "one" in repr(found)
+    assert "two" in repr(found)
+
+
+def test_no_findings_are_an_empty_tuple() -> None:
+    assert Findings() == ()
+    assert not Findings()
+    assert repr(Findings()) == "()"
 
 
 def test_it_says_what_it_is_and_of_what() -> None:

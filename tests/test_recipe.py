@@ -153,7 +153,6 @@ def test_evaluations_are_spread_over_the_logarithm_of_the_step(steps: int, expec
         ((30, 10, 30), 50, (10, 30, 50)),
         ((10, 50), 50, (10, 50)),
         ((10, 50, 51, 500), 50, (10, 50)),
-        ((0, -5, 10), 50, (10, 50)),
     ],
 )
 def test_evaluations_that_were_asked_for_are_taken_up_to_the_horizon(
@@ -238,3 +237,17 @@ def test_a_recipe_from_a_trainer_may_evaluate_in_its_own_way() -> None:
 
     recipe = Recipe.from_trainer(lambda job: None, model=no_model, train_data=[1], evaluate=evaluate)
     assert recipe.evaluate is evaluate
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (30, r"Recipe.eval_steps is 30; allowed: a tuple of steps"),
+        ((10, 0), r"Recipe.eval_steps is 0; allowed: a whole number of at least 1"),
+        ((-1,), r"Recipe.eval_steps is -1; allowed: a whole number of at least 1"),
+        ((2.5,), r"Recipe.eval_steps is 2.5; allowed: a whole number of at least 1"),
+    ],
+)
+def test_steps_that_cannot_be_evaluated_at_are_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=f"^{message}$"):
+        a_recipe(eval_steps=wrong)

@@ -139,7 +139,8 @@ def _cause_in_flags(module: ModuleForm, trainable: int) -> str:
     if trainable == 0:
         return f"the {part or 'module'} is frozen"
     if trainable == module.total:
-        return f"the {'base' if part else 'module'} is not frozen"
+        # Full declares single modules frozen, and says so in their note; LoRA freezes the base as a whole.
+        return "the module is not frozen" if module.note == "frozen" else "the base is not frozen"
     if part and trainable == module.base:
         return f"the {part} is frozen and the base is not"
     return "part of it is frozen" if trainable < module.trainable else "part of it is not frozen"

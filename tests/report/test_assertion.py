@@ -95,7 +95,7 @@ def test_a_model_that_is_not_as_declared_is_told_by_module() -> None:
     assert explained("==", parameters.trainable, 32) == [
         "72 == 32 (trainable parameters)",
         "LoRA(r=2, alpha=4, c_attn, lr=0.01) declares 32 trainable of 132",
-        "40 trainable instead of 0 in wte: the module is not frozen",
+        "40 trainable instead of 0 in wte: the base is not frozen",
     ]
 
 

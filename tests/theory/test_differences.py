@@ -60,7 +60,7 @@ MUTATIONS = {
     "adapter frozen": Mutation(ATTENTION, ATTENTION, C_ATTN, "the adapter is frozen", freeze("h.1", "lora_")),
     "A frozen": Mutation(ATTENTION, ATTENTION, C_ATTN, "part of it is frozen", freeze("lora_A")),
     "base trains": Mutation(ATTENTION, ATTENTION, C_ATTN, "the base is not frozen", unfreeze("h.1.attn.c_attn")),
-    "a norm trains": Mutation(ATTENTION, ATTENTION, "transformer.ln_f", "the module is not frozen", unfreeze("ln_f")),
+    "a norm trains": Mutation(ATTENTION, ATTENTION, "transformer.ln_f", "the base is not frozen", unfreeze("ln_f")),
     "a bias trains": Mutation(
         ATTENTION, ATTENTION, C_ATTN, "the bias is not frozen", unfreeze("h.1.attn.c_attn.base_layer.bias")
     ),
