@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -82,6 +83,7 @@ def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
     from .observers.memory import LiveBytes, MemoryWatch, summarize
 
     on_gpu = device.startswith("cuda")
+    gc.collect()  # trainers and their models hold each other; what is left of the first pass would count here
     with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
         before = torch.cuda.memory_allocated(device) if on_gpu else 0
         job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder))

@@ -46,7 +46,7 @@ class TrainerLoop:
         with torch.no_grad():
             for batch in trainer.get_eval_dataloader(job.eval_data):
                 inputs = trainer._prepare_inputs(batch)
-                count = supervised_tokens(dict(inputs))
+                count = supervised_tokens(inputs, job.model)
                 total += float(trainer.compute_loss(job.model, inputs)) * count
                 tokens += count
         if tokens == 0:

@@ -33,7 +33,7 @@ def train(job: Job) -> None:
     job.model.train()
     for update in range(1, job.steps + 1):
         micro_batches = next(windows)
-        tokens = [supervised_tokens(batch) for batch in micro_batches]
+        tokens = [supervised_tokens(batch, job.model) for batch in micro_batches]
         if not sum(tokens):
             raise TrainingError(f"no supervised token in update {update}: every label of its rows is {LABEL_PAD}")
         for batch, count in zip(micro_batches, tokens, strict=True):
@@ -71,10 +71,15 @@ def update_windows(job: Job) -> Iterator[list[Any]]:
                 window = []
 
 
-def supervised_tokens(batch: Any) -> int:
-    """How many positions of a batch carry a label after the causal shift; 1 where it shows no labels."""
-    labels = batch.get("labels") if isinstance(batch, dict) else None
-    return 1 if labels is None else int((labels[..., 1:] != LABEL_PAD).sum())
+def supervised_tokens(batch: Any, model: nn.Module) -> int:
+    """How many labels of a batch count: after the causal shift for token labels, except those of an encoder-decoder,
+    which are not shifted; all for labels of whole rows. 1 where the batch shows no labels.
+    """
+    labels = batch.get("labels") if hasattr(batch, "get") else None
+    if labels is None:
+        return 1
+    shifted = labels.dim() > 1 and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return int(((labels[..., 1:] if shifted else labels) != LABEL_PAD).sum())
 
 
 def model_loss(model: nn.Module, batch: Any) -> Tensor:
@@ -97,7 +102,7 @@ def evaluate(job: Job) -> float:
         for start in range(0, len(job.eval_data), size):
             rows = [job.eval_data[i] for i in range(start, min(start + size, len(job.eval_data)))]
             batch = job.collate(rows)
-            count = supervised_tokens(batch) if "labels" in batch else len(rows)
+            count = supervised_tokens(batch, job.model) if "labels" in batch else len(rows)
             total += float(job.loss(job.model, batch)) * count
             tokens += count
     return total / tokens

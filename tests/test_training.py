@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_a_mean_of_means_would_not_equal_it() -> None:
     """The control of the test above: unweighted micro-batches do give other weights on these rows."""
     job = a_job(ragged_rows(), batch_size=1, accumulation=8)
     means = [job.loss(job.model, batch).item() for batch in next(update_windows(job))]
-    counts = [supervised_tokens(batch) for batch in next(update_windows(job))]
+    counts = [supervised_tokens(batch, job.model) for batch in next(update_windows(job))]
     weighted = sum(mean * count for mean, count in zip(means, counts, strict=True)) / sum(counts)
     assert abs(sum(means) / len(means) - weighted) > 1e-3
 
@@ -119,3 +120,21 @@ def test_lora_is_the_adapter_that_was_declared() -> None:
     assert layer.r["default"] == 3
     assert layer.scaling["default"] == pytest.approx(6 / 3**0.5)
     assert layer.lora_dropout["default"].p == 0.25
+
+
+@pytest.mark.parametrize(
+    ("labels", "encoder_decoder", "count"),
+    [
+        (torch.tensor([[5, 6, -100], [7, 8, 9]]), False, 3),  # the first of each row is predicted from nothing
+        (torch.tensor([[5, 6, -100], [7, 8, 9]]), True, 5),
+        (torch.tensor([1, 0, -100]), False, 2),  # a class for each row
+        (torch.tensor([1]), False, 1),
+        (None, False, 1),
+    ],
+)
+def test_the_labels_that_count_depend_on_the_kind_of_model(
+    labels: torch.Tensor | None, encoder_decoder: bool, count: int
+) -> None:
+    model = torch.nn.Identity()
+    model.config = SimpleNamespace(is_encoder_decoder=encoder_decoder)  # type: ignore[assignment]
+    assert supervised_tokens({} if labels is None else {"labels": labels}, model) == count
