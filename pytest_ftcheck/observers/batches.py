@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class BatchWatch(Watcher):
-    """Keeps a checksum of the whole-number inputs (token ids, labels, masks) of every training forward pass."""
+    """Keeps a checksum of the inputs of every training forward pass: of the whole-number ones (token ids, labels,
+    masks), or where there are none of the others (images), unless they are computed by something that trains.
+    """
 
     def __init__(self) -> None:
         self._sums: list[Tensor] = []
@@ -25,11 +27,10 @@ class BatchWatch(Watcher):
 
         if not torch.is_grad_enabled():
             return
-        first = True
-        for tensor in _whole_number_tensors((args, kwargs)):
-            self._sums.append(self._checksum(tensor))
-            self.tokens += tensor.numel() if first else 0
-            first = False
+        tensors = [tensor for tensor in _tensors((args, kwargs)) if not tensor.requires_grad]
+        whole = [tensor for tensor in tensors if _is_whole(tensor)]
+        self._sums += [self._checksum(tensor) for tensor in whole or tensors]
+        self.tokens += whole[0].numel() if whole else 0
 
     def digest(self) -> str:
         """A digest of all inputs so far, in their order; empty where the model was given none."""
@@ -42,27 +43,35 @@ class BatchWatch(Watcher):
         """A position-dependent sum, left on the tensor's device so that a GPU need not wait."""
         import torch
 
-        size, device = tensor.numel(), tensor.device
+        flat = tensor.detach().reshape(-1)
+        if not _is_whole(tensor):
+            # Its bits. Complex numbers are pairs, and so twice as many.
+            flat = (torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat).contiguous()
+            flat = flat.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()])
+        size, device = flat.numel(), flat.device
         weights = self._weights.get((str(device), size))
         if weights is None:
             generator = torch.Generator().manual_seed(size)
             weights = torch.randint(-(2**62), 2**62, (size,), generator=generator).to(device)
             self._weights[(str(device), size)] = weights
         # Whole numbers wrap around at 64 bits, so the sum is the same in any order of addition.
-        return (tensor.detach().reshape(-1).to(torch.int64) * weights).sum()
+        return (flat.to(torch.int64) * weights).sum()
 
 
-def _whole_number_tensors(inputs: Any) -> Iterator[Tensor]:
-    """The tensors of whole numbers in nested inputs; keyword arguments in the order of their names."""
+def _is_whole(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _tensors(inputs: Any) -> Iterator[Tensor]:
+    """The tensors in nested inputs; keyword arguments in the order of their names."""
     import torch
 
     if isinstance(inputs, torch.Tensor):
-        if not (inputs.is_floating_point() or inputs.is_complex()):
-            yield inputs
+        yield inputs
     elif isinstance(inputs, dict):
         # input_ids first: its size is the number of tokens.
         for key in sorted(inputs, key=lambda key: (key != "input_ids", str(key))):
-            yield from _whole_number_tensors(inputs[key])
+            yield from _tensors(inputs[key])
     elif isinstance(inputs, (list, tuple)):
         for item in inputs:
-            yield from _whole_number_tensors(item)
+            yield from _tensors(item)

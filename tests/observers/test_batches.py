@@ -42,11 +42,21 @@ def test_evaluation_batches_do_not_count() -> None:
     assert digest_of(A, B) == digest_of(A, B, evaluate=True)
 
 
-def test_a_model_without_whole_number_inputs_has_no_digest() -> None:
+def digest_of_floats(batch: torch.Tensor) -> str:
     model = torch.nn.Linear(2, 2)
     with observe(model) as seen:
-        model(torch.ones(1, 2))
-    assert seen.loss.batches == ""
+        model(batch)
+    return seen.loss.batches
+
+
+def test_inputs_that_are_no_whole_numbers_count_by_their_bits() -> None:
+    ones = torch.ones(1, 2)
+    assert digest_of_floats(ones) == digest_of_floats(ones.clone())
+    assert digest_of_floats(ones) != digest_of_floats(ones * (1 + 2**-20))
+
+
+def test_inputs_that_something_trains_do_not_count() -> None:
+    assert digest_of_floats(torch.ones(1, 2, requires_grad=True)) == ""
 
 
 def test_labels_count_towards_the_digest_but_not_towards_the_tokens() -> None:
