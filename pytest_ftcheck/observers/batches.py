@@ -54,8 +54,9 @@ class BatchWatch(Watcher):
             generator = torch.Generator().manual_seed(size)
             weights = torch.randint(-(2**62), 2**62, (size,), generator=generator).to(device)
             self._weights[(str(device), size)] = weights
-        # Whole numbers wrap around at 64 bits, so the sum is the same in any order of addition.
-        return (flat.to(torch.int64) * weights).sum()
+        # Whole numbers wrap around at 64 bits, so the sum is the same in any order of addition. GPUs lack such a dot.
+        flat = flat.to(torch.int64)
+        return torch.dot(flat, weights) if device.type == "cpu" else (flat * weights).sum()
 
 
 def _is_whole(tensor: Tensor) -> bool:

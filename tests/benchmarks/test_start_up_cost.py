@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 ALLOWED = 1.05
-PAIRS = 15
+PAIRS = 30
 
 
 def processor_seconds(folder: Path, *arguments: str) -> float:
@@ -30,9 +29,10 @@ def processor_seconds(folder: Path, *arguments: str) -> float:
 
 def test_starting_pytest_costs_at_most_five_percent_more(tmp_path: Path) -> None:
     processor_seconds(tmp_path, "-p", "pytest_ftcheck.plugin")  # compiles what is not compiled yet
-    ratios = []
-    for _ in range(PAIRS):
-        without = processor_seconds(tmp_path)
-        ratios.append(processor_seconds(tmp_path, "-p", "pytest_ftcheck.plugin") / without)
-    print(f"\nprocessor time with the plugin over without: {statistics.median(ratios):.3f}")
-    assert statistics.median(ratios) <= ALLOWED
+    pairs = [
+        (processor_seconds(tmp_path), processor_seconds(tmp_path, "-p", "pytest_ftcheck.plugin")) for _ in range(PAIRS)
+    ]
+    # The least of each: other work on the machine only ever adds.
+    ratio = min(b for _, b in pairs) / min(a for a, _ in pairs)
+    print(f"\nprocessor time with the plugin over without: {ratio:.3f}")
+    assert ratio <= ALLOWED
