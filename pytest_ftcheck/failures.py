@@ -22,7 +22,8 @@ def wrong_number_of_updates(method: str, updates: int, steps: int) -> str:
         )
     return (
         f"{method}: train(job) made {updates} updates; the recipe's horizon is {steps}\n"
-        "  likely cause: the loop does not take its length from job.steps (a Trainer: max_steps=job.steps)"
+        "  likely cause: the loop does not take its length from job.steps (a Trainer: max_steps=job.steps), or a "
+        "GradScaler skipped updates that overflowed, which is not supported yet"
     )
 
 
