@@ -163,8 +163,10 @@ def _adapted(recipe: Recipe, method: str, model: nn.Module) -> tuple[nn.Module, 
     except FtcheckError:
         raise
     except Exception as error:
-        # PEFT says that a target was not found; our own error says which names there are.
-        raise no_form or TrainingError(f"{method}: adapt() raised {one_line(error)}") from error
+        if no_form is not None:
+            # PEFT says that a target was not found; our own error says which names there are.
+            raise no_form from None
+        raise TrainingError(f"{method}: adapt() raised {one_line(error)}") from error
     return adapted, declared
 
 

@@ -75,7 +75,11 @@ class Runner:
             if len(left) == len(missing):
                 time.sleep(POLL_S)
             missing = left
-        return [self._result(request) for request in requests]
+        # No comprehension: before Python 3.12 it has a frame of its own, which pytest would show.
+        runs = []
+        for request in requests:
+            runs.append(self._result(request))
+        return runs
 
     def run(self, request: Request) -> Run:
         """One run. Raises TrainingError where it shows nothing."""
@@ -86,7 +90,7 @@ class Runner:
         __tracebackhide__ = True
         outcome = self._done[self._identity(request)]
         if isinstance(outcome, FtcheckError):
-            raise outcome
+            raise outcome.with_traceback(None)  # without the frames of whoever asked before
         found = objections(outcome)
         if found:
             raise TrainingError(f"{request.method} (seed {request.seed}): {found[0]}")
@@ -124,8 +128,7 @@ class Runner:
             with recorded_reads() as reads:
                 run = execute(request.recipe, request.method, request.seed, request.steps, request.device)
         except FtcheckError as error:
-            # Without our own frames; where the user's code raised, it is the cause, which keeps its own.
-            self._done[identity] = error.with_traceback(None)
+            self._done[identity] = error
             return True
         if self._store and key:
             self._store.write(key, run, reads)

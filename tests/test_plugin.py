@@ -288,6 +288,28 @@ def test_a_training_that_fails_is_told_in_one_piece(pytester: pytest.Pytester, f
     assert "runner.py" not in result.stdout.str()
 
 
+def test_an_error_of_a_run_that_a_test_asks_for_itself_shows_the_tests_line_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from pytest_ftcheck import LoRA
+        from pytest_ftcheck.tasks import NARROW, planted_recipe
+
+        @pytest.fixture(scope="session")
+        def ft_recipe():
+            return planted_recipe(NARROW, "narrow").replace(lora=LoRA(target_modules=["q_proj"]))
+
+        @pytest.mark.parametrize("time", ["first", "second"])
+        def test_it(ft_run, time): ft_run("lora")
+        """
+    )
+    result = pytester.runpytest_inprocess(*QUICK)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["E   *RecipeError: LoRA.target_modules names no module of this model: 'q_proj' *"])
+    for module in ("runner.py", "factory.py", "execution.py"):
+        assert module not in result.stdout.str()
+
+
 def test_a_recipe_of_another_type_is_refused(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
