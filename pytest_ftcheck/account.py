@@ -7,13 +7,10 @@ something trained otherwise than declared; whether that is a defect is for the u
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from .explained import Findings
 from .run import ParameterTensor, Run
-from .theory.differences import differences, grouped
-
-SHOWN_NAMES = 3
+from .theory.differences import differences, first_few, grouped
 
 
 def objections(run: Run) -> tuple[str, ...]:
@@ -26,9 +23,11 @@ def deviations(run: Run) -> Findings:
     declared = run.parameters.declared
     found = [str(line) for line in grouped(differences(declared, run.parameters.by_module))] if declared else []
     tensors = run.parameters.tensors
-    idle = [t for t in tensors if t.trainable and not t.moved]
-    for cause in dict.fromkeys(_why_idle(t, run) for t in idle):
-        found.append(_line([t for t in idle if _why_idle(t, run) == cause], "trainable but did not move", cause))
+    idle: dict[str, list[ParameterTensor]] = {}
+    for tensor in tensors:
+        if tensor.trainable and not tensor.moved:
+            idle.setdefault(_why_idle(tensor, run), []).append(tensor)
+    found += [_line(group, "trainable but did not move", cause) for cause, group in idle.items()]
     moved = [t for t in tensors if t.moved and not t.trainable]
     if moved:
         found.append(_line(moved, "frozen but moved", "something other than a gradient changed them"))
@@ -87,9 +86,8 @@ def _why_idle(tensor: ParameterTensor, run: Run) -> str:
     return f"their updates are lost to rounding in {tensor.dtype}"
 
 
-def _line(tensors: Iterable[ParameterTensor], what: str, cause: str) -> str:
-    tensors = list(tensors)
-    names = ", ".join(t.name for t in tensors[:SHOWN_NAMES]) + (", ..." if len(tensors) > SHOWN_NAMES else "")
+def _line(tensors: list[ParameterTensor], what: str, cause: str) -> str:
+    names = first_few([t.name for t in tensors])
     return f"{sum(t.size for t in tensors):,} parameters are {what}: {cause} ({names})"
 
 

@@ -33,7 +33,7 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
     RecipeError where it cannot begin.
     """
     with preserved_settings(recipe.threads):
-        seen, declared, job = _observed_pass(recipe, method, seed, steps, device)
+        seen, declared = _observed_pass(recipe, method, seed, steps, device)
         environment = current_environment(device)
         record = functools.partial(
             Run,
@@ -54,13 +54,13 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
             environment=environment,
         )
         # The first model must be gone before the second one's memory is measured.
-        del seen, job
+        del seen
         return record(memory=_memory_pass(recipe, method, seed, device))
 
 
 def _observed_pass(
     recipe: Recipe, method: str, seed: int, steps: int, device: str
-) -> tuple[Observation, ParameterForm | None, Job]:
+) -> tuple[Observation, ParameterForm | None]:
     with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
         job, declared = build_job(recipe, method, seed, steps, device, Path(folder))
         has_eval = job.eval_data is not None
@@ -73,7 +73,7 @@ def _observed_pass(
             raise TrainingError(
                 f"{method}: only {len(seen.loss.train)} of {steps} updates followed a backward() of a scalar loss"
             )
-        return seen, declared, job
+        return seen, declared
 
 
 def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
@@ -83,7 +83,9 @@ def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
     from .observers.memory import LiveBytes, MemoryWatch, summarize
 
     on_gpu = device.startswith("cuda")
-    gc.collect()  # trainers and their models hold each other; what is left of the first pass would count here
+    if on_gpu:
+        # Trainers and their models hold each other, and what is left of the first pass would count in the allocator.
+        gc.collect()
     with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
         before = torch.cuda.memory_allocated(device) if on_gpu else 0
         job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder))

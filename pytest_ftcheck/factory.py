@@ -39,8 +39,9 @@ class RunFactory:
 
     def _request(self, method: str, seed: int, steps: int | None = None) -> Request:
         __tracebackhide__ = True
-        for name, value, least in (("seed", seed, 0), ("steps", self.steps if steps is None else steps, 1)):
+        steps = self.steps if steps is None else steps
+        for name, value, least in (("seed", seed, 0), ("steps", steps, 1)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise RecipeError(f"ft_run(..., {name}={value!r}); allowed: a whole number of at least {least}")
         self.recipe.method(method)
-        return Request(self.recipe, method, seed, self.steps if steps is None else steps, self.device)
+        return Request(self.recipe, method, seed, steps, self.device)

@@ -68,8 +68,8 @@ class Runner:
         What another worker is training is left to it, and what nobody is at is trained here first: so workers that
         want the same runs divide them among themselves.
         """
-        missing = list(dict.fromkeys(range(len(requests))))
         __tracebackhide__ = True
+        missing = list(range(len(requests)))
         while missing:
             left = [i for i in missing if not self._obtain(requests[i])]
             if len(left) == len(missing):

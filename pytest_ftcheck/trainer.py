@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +38,18 @@ class TrainerLoop:
 
     def evaluate(self, job: Job) -> float:
         """Mean over the evaluation batches of the trainer's ``compute_loss``, weighted by supervised tokens."""
+        from .training import mean_per_token
+
+        return mean_per_token(self._evaluated_batches(job))
+
+    def _evaluated_batches(self, job: Job) -> Iterator[tuple[float, int]]:
+        """(mean loss, supervised tokens) of each batch of the trainer's evaluation loader."""
         import torch
 
         from .training import supervised_tokens
 
-        trainer, total, tokens = self._trainer, 0.0, 0
-        with torch.no_grad():
-            for batch in trainer.get_eval_dataloader(job.eval_data):
-                inputs = trainer._prepare_inputs(batch)
-                count = supervised_tokens(inputs, job.model)
-                total += float(trainer.compute_loss(job.model, inputs)) * count
-                tokens += count
-        if tokens == 0:
-            raise RecipeError("eval_data gives no evaluation batch with a label; allowed: at least one")
-        return total / tokens
+        for batch in self._trainer.get_eval_dataloader(job.eval_data):
+            inputs = self._trainer._prepare_inputs(batch)
+            with torch.no_grad():
+                loss = float(self._trainer.compute_loss(job.model, inputs))
+            yield loss, supervised_tokens(inputs, job.model)

@@ -7,7 +7,7 @@ is written to be read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import RecipeError, TrainingError
@@ -93,18 +93,31 @@ def model_loss(model: nn.Module, batch: Any) -> Tensor:
 
 def evaluate(job: Job) -> float:
     """Mean loss per supervised token on the evaluation data."""
+    return mean_per_token(_evaluated_batches(job))
+
+
+def _evaluated_batches(job: Job) -> Iterator[tuple[float, int]]:
+    """(mean loss, supervised tokens) of each batch of the evaluation data."""
     import torch
 
-    total, tokens = 0.0, 0
     # In one go as far as 256 rows: the evaluation sets of small recipes fit, and Python's share of the time is least.
     size = max(job.batch_size, 256)
-    with torch.no_grad():
-        for start in range(0, len(job.eval_data), size):
-            rows = [job.eval_data[i] for i in range(start, min(start + size, len(job.eval_data)))]
-            batch = job.collate(rows)
-            count = supervised_tokens(batch, job.model) if "labels" in batch else len(rows)
-            total += float(job.loss(job.model, batch)) * count
-            tokens += count
+    for start in range(0, len(job.eval_data), size):
+        rows = [job.eval_data[i] for i in range(start, min(start + size, len(job.eval_data)))]
+        batch = job.collate(rows)
+        count = supervised_tokens(batch, job.model) if "labels" in batch else len(rows)
+        with torch.no_grad():
+            yield float(job.loss(job.model, batch)), count
+
+
+def mean_per_token(batches: Iterable[tuple[float, int]]) -> float:
+    """The mean of (mean loss, supervised tokens) pairs by tokens. Raises RecipeError where there is no token."""
+    total, tokens = 0.0, 0
+    for loss, count in batches:
+        total += loss * count
+        tokens += count
+    if tokens == 0:
+        raise RecipeError("eval_data gives no evaluation batch with a label; allowed: at least one")
     return total / tokens
 
 

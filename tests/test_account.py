@@ -10,8 +10,9 @@ import pytest
 from builders import FULL_FORM, LORA_FORM, a_run, a_tensor, tensors
 
 from pytest_ftcheck import Run
-from pytest_ftcheck.account import SHOWN_NAMES, deviations, objections
+from pytest_ftcheck.account import deviations, objections
 from pytest_ftcheck.run import Optimizer, OptimizerGroup, Parameters
+from pytest_ftcheck.theory.differences import SHOWN_NAMES
 
 
 def a_run_with(method: str = "lora", **changes: Any) -> Run:

@@ -97,6 +97,11 @@ def test_the_evaluation_loss_is_a_mean_over_tokens_and_not_over_batches() -> Non
     assert evaluate(job) == pytest.approx(job.loss(job.model, whole).item(), rel=1e-5)
 
 
+def test_evaluation_data_without_a_label_is_refused() -> None:
+    with pytest.raises(RecipeError, match="eval_data gives no evaluation batch with a label; allowed: at least one"):
+        evaluate(a_job(ragged_rows(lengths=(0,) * 8)))
+
+
 @pytest.mark.parametrize("rows", [[1, 2], [(torch.zeros(1),)]])
 def test_rows_that_are_no_dictionaries_are_refused(rows: list[object]) -> None:
     with pytest.raises(RecipeError, match="a row is"):

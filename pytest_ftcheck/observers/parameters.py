@@ -35,6 +35,7 @@ class ParameterWatch(Watcher):
         self._model = model
 
     def optimizer_steps(self, optimizer: torch.optim.Optimizer) -> None:
+        # The main optimizer is announced before its update is counted, others after.
         if self._is_probed(self._updates) or self._is_probed(self._updates + 1):
             self._optimized.update(id(p) for group in optimizer.param_groups for p in group["params"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -92,8 +92,12 @@ def _line(group: list[Difference]) -> str:
         expected_total=sum(d.expected_total for d in group),
         observed_total=sum(d.observed_total for d in group),
     )
-    shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
-    return together.line(f"in {len(group)} modules together ({shown})")
+    return together.line(f"in {len(group)} modules together ({first_few(names)})")
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first names of a list that may be long."""
+    return ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
 
 
 def _cause(module: ModuleForm, total: int, trainable: int) -> str:
