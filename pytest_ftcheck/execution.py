@@ -66,7 +66,7 @@ def _observed_pass(
         has_eval = job.eval_data is not None
         seen = Observation(steps, _evaluator(recipe, job), recipe.evaluation_steps(steps) if has_eval else ())
         with seen.events.listening() as events:
-            _train(job, method, events, lambda: seen.updates)
+            train_job(job, method, events, lambda: seen.updates)
         if seen.updates != steps:
             raise TrainingError(wrong_number_of_updates(method, seen.updates, steps))
         if len(seen.loss.train) != steps:
@@ -94,7 +94,7 @@ def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
         with events.listening(), log:
-            _train(job, method, events, lambda: log.update)
+            train_job(job, method, events, lambda: log.update)
         memory = summarize(log)
         if on_gpu:
             peak = torch.cuda.max_memory_allocated(device) - before
@@ -110,15 +110,9 @@ def build_job(
     The generators are seeded before the model is built, before it is adapted, and again before training begins: an
     adapter draws its own initial values, and the two arms must not differ in anything that is drawn after them.
     """
-    import torch
-
     seed_everything(seed)
-    train_data, eval_data = _rows(recipe, "train_data"), _rows(recipe, "eval_data")
-    seed_everything(seed)
-    model = recipe.model()
-    if not isinstance(model, torch.nn.Module):
-        raise RecipeError(f"Recipe.model() returned {type(model).__name__}; allowed: a torch.nn.Module")
-    model = model.to(getattr(torch, recipe.dtype)) if recipe.dtype != "float32" else model
+    train_data, eval_data = rows_of(recipe, "train_data"), rows_of(recipe, "eval_data")
+    model = base_model(recipe, seed)
     seed_everything(seed)
     model, declared = _adapted(recipe, method, model)
     job = Job(
@@ -140,7 +134,25 @@ def build_job(
     return job, declared
 
 
-def _rows(recipe: Recipe, name: str) -> Any:
+def base_model(recipe: Recipe, seed: int) -> nn.Module:
+    """The recipe's model before adaptation, in its dtype, built from ``seed``."""
+    import torch
+
+    seed_everything(seed)
+    model = recipe.model()
+    if not isinstance(model, torch.nn.Module):
+        raise RecipeError(f"Recipe.model() returned {type(model).__name__}; allowed: a torch.nn.Module")
+    return model.to(getattr(torch, recipe.dtype)) if recipe.dtype != "float32" else model
+
+
+def adapted_model(recipe: Recipe, method: str, seed: int) -> nn.Module:
+    """The recipe's model made ready to train, as a job of that seed would get it."""
+    model = base_model(recipe, seed)
+    seed_everything(seed)
+    return _adapted(recipe, method, model)[0]
+
+
+def rows_of(recipe: Recipe, name: str) -> Any:
     """The recipe's data: the rows themselves, or what the function that was given returns."""
     rows = getattr(recipe, name)
     rows = rows() if callable(rows) and not hasattr(rows, "__getitem__") else rows
@@ -178,7 +190,7 @@ def _evaluator(recipe: Recipe, job: Job) -> Callable[[], float]:
     return lambda: (recipe.evaluate or evaluate)(job)
 
 
-def _train(job: Job, method: str, events: Events, updates: Callable[[], int]) -> None:
+def train_job(job: Job, method: str, events: Events, updates: Callable[[], int]) -> None:
     """Let the recipe's loop train the job, and turn what goes wrong into an error that says how far it came."""
     from .training import train
 

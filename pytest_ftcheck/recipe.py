@@ -24,6 +24,10 @@ class Job:
 
     ``model`` is built, adapted to ``method`` and on ``device``; ``lr`` is the method's. A training that puts another
     model in place of it (a trainer that adapts by itself) says so by ``job.replace_model(model)``.
+
+    ``save_steps``, ``eval_steps`` and ``resume_from`` are set by checks that ask for a checkpoint (in ``output_dir``) or
+    an evaluation after every so many updates, or to go on from such a checkpoint. A loop that knows none of them leaves
+    those checks not applicable.
     """
 
     model: nn.Module
@@ -40,6 +44,8 @@ class Job:
     output_dir: Path
     recipe: Recipe
     resume_from: Path | None = None
+    save_steps: int | None = None
+    eval_steps: int | None = None
     on_model: Callable[[nn.Module], None] | None = None
 
     def replace_model(self, model: nn.Module) -> None:
@@ -77,15 +83,19 @@ class Recipe:
     ``seeds`` is how many paired seeds a comparison takes. ``eval_steps`` are the updates after which the evaluation
     loss is taken (default: about a dozen, spread evenly in log(step), with 30 and the horizon among them).
     ``methods`` names further methods for ``ft_run``, and ``name`` tells recipes apart in reports. ``threads`` sets
-    torch's CPU threads during a run.
+    torch's CPU threads during a run. A repository that trains in one way only says ``full=None`` or ``lora=None``.
+
+    ``merge(model) -> model`` is how a trained adapter is merged into the base for export (default: PEFT's
+    ``merge_and_unload``). ``max_grad_norm`` and ``optimizer`` (a class name: ``"AdamW"``) are declarations that checks
+    hold the training to; None declares nothing.
     """
 
     model: Callable[[], nn.Module]
     train_data: Any
     eval_data: Any = None
     train: Callable[[Job], None] | None = None
-    full: Full = field(default_factory=Full)
-    lora: LoRA | Peft = field(default_factory=LoRA)
+    full: Full | None = field(default_factory=Full)
+    lora: LoRA | Peft | None = field(default_factory=LoRA)
     methods: Mapping[str, Method] = field(default_factory=dict)
     steps: int = 500
     seeds: int = 3
@@ -101,6 +111,9 @@ class Recipe:
     evaluate: Callable[[Job], float] | None = None
     save: Callable[[nn.Module, Path], None] | None = None
     load: Callable[[Path], nn.Module] | None = None
+    merge: Callable[[nn.Module], nn.Module] | None = None
+    max_grad_norm: float | None = None
+    optimizer: str | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -118,19 +131,25 @@ class Recipe:
             raise RecipeError(f"Recipe.dtype is {self.dtype!r}; allowed: {', '.join(DTYPES)}")
 
     def _check_parts(self) -> None:
-        for name in ("model", "train", "adapt", "loss", "collate", "evaluate", "save", "load"):
+        for name in ("model", "train", "adapt", "loss", "collate", "evaluate", "save", "load", "merge"):
             value = getattr(self, name)
             if not (callable(value) or (value is None and name != "model")):
                 raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a function")
-        for name, method in {"full": self.full, "lora": self.lora, **self.methods}.items():
+        for name, method in self.declared_methods.items():
             if not isinstance(method, (Full, LoRA, Peft)):
                 raise RecipeError(f"Recipe method {name!r} is {method!r}; allowed: Full(...), LoRA(...), Peft(...)")
         for name in set(self.methods) & {"full", "lora"}:
             raise RecipeError(f"Recipe.methods has {name!r}; allowed: other names (that one is Recipe.{name})")
 
+    @property
+    def declared_methods(self) -> dict[str, Method]:
+        """Name -> method: ``"full"`` and ``"lora"``, where they are declared, and the keys of ``methods``."""
+        arms = {"full": self.full, "lora": self.lora}
+        return {**{name: method for name, method in arms.items() if method is not None}, **self.methods}
+
     def method(self, name: str) -> Method:
         """The method called ``name``: ``"full"``, ``"lora"``, or a key of ``methods``."""
-        known: dict[str, Method] = {"full": self.full, "lora": self.lora, **self.methods}
+        known = self.declared_methods
         if name not in known:
             raise RecipeError(f"no method {name!r} in the recipe; allowed: {', '.join(known)}")
         return known[name]

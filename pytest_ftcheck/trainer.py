@@ -29,9 +29,10 @@ class TrainerLoop:
             raise RecipeError(f"make_trainer(job) returned {trainer!r}; allowed: a transformers.Trainer")
         if trainer.model is not job.model:
             job.replace_model(trainer.model)
+        _obey(trainer.args, job)
         self._trainer = trainer
         try:
-            trainer.train()
+            trainer.train(**({"resume_from_checkpoint": str(job.resume_from)} if job.resume_from else {}))
         finally:
             # A trainer holds the model and its optimizer: gigabytes that the next run needs.
             self._trainer = None
@@ -53,3 +54,22 @@ class TrainerLoop:
             with torch.no_grad():
                 loss = float(self._trainer.compute_loss(job.model, inputs))
             yield loss, supervised_tokens(inputs, job.model)
+
+
+def _obey(arguments: Any, job: Job) -> None:
+    """Let the trainer write checkpoints and evaluate where a check asks for it; all else stays as it was made."""
+    if job.save_steps is not None:
+        _every(arguments, "save", job.save_steps)
+        arguments.output_dir = str(job.output_dir)
+    if job.eval_steps is not None and job.eval_data is not None:
+        # transformers called it evaluation_strategy before 4.41.
+        _every(arguments, "eval" if hasattr(arguments, "eval_strategy") else "evaluation", job.eval_steps)
+        arguments.do_eval = True
+
+
+def _every(arguments: Any, what: str, steps: int) -> None:
+    from transformers.trainer_utils import IntervalStrategy
+
+    kind = type(getattr(arguments, f"{what}_strategy", IntervalStrategy.STEPS))
+    setattr(arguments, f"{what}_strategy", kind("steps") if kind is not str else IntervalStrategy.STEPS)
+    setattr(arguments, "save_steps" if what == "save" else "eval_steps", steps)

@@ -31,6 +31,9 @@ class Watcher:
     def backward_begins(self, loss: Tensor) -> None:
         """``backward`` is called on ``loss``, unscaled."""
 
+    def backward_scaled(self, factor: float) -> None:
+        """The backward pass that has just begun is on the loss times ``factor``, by a gradient scaler."""
+
     def backward_ends(self) -> None:
         """Gradients have been accumulated."""
 
@@ -147,6 +150,8 @@ class Events:
             scaled, unscaled = self._unscaled.pop(id(loss), (None, loss))
             for watcher in self.watchers:
                 watcher.backward_begins(unscaled if scaled is loss else loss)
+                if scaled is loss and unscaled:
+                    watcher.backward_scaled(float(loss.detach() / unscaled.detach()))
             original(tensors, *args, **kwargs)
             for watcher in self.watchers:
                 watcher.backward_ends()

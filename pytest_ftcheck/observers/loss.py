@@ -54,7 +54,7 @@ class SupervisionWatch(Watcher):
 
         if not torch.is_grad_enabled():
             return
-        logits = _logits(output)
+        logits = logits_of(output)
         if logits is None or not logits.requires_grad:
             self._pending.append(None)
             return
@@ -83,7 +83,7 @@ def _total(counts: Sequence[Tensor | None]) -> int | None:
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _logits(output: Any) -> Tensor | None:
+def logits_of(output: Any) -> Tensor | None:
     """The logits in a model's output: the field of that name, or the output itself where it is a tensor."""
     import torch
 

@@ -1,0 +1,3 @@
+"""Checks of an adapter's arithmetic: identity, scaling, merging, switching."""
+
+from __future__ import annotations

@@ -1,0 +1,46 @@
+"""All checks, and choosing among them. Importing this imports no torch: checks are listed in every session that asks."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterable, Sequence
+
+from ..errors import RecipeError
+from .check import THEMES, Check, Sabotage, registered
+
+# Each module of checks, in the order in which their checks run: what others rest on comes first.
+MODULES = (
+    *("conduct", "parameters", "optimizer", "schedule", "labels", "loss", "data", "mode"),
+    *("equivalence", "resume", "adapter", "saving", "memory", "learning"),
+)
+
+
+@functools.cache
+def catalogue() -> tuple[Check, ...]:
+    """Every check, in the same order in every process."""
+    for name in MODULES:
+        importlib.import_module(f".{name}", __package__)
+    order = {theme: index for index, theme in enumerate(THEMES)}
+    by_module = {f"{__package__}.{name}": index for index, name in enumerate(MODULES)}
+    found = sorted(registered().values(), key=lambda c: (by_module[c.function.__module__], order[c.theme]))
+    return tuple(found)
+
+
+def chosen(select: Sequence[str] = ()) -> tuple[Check, ...]:
+    """The checks whose id or theme is in ``select`` (empty: all). Raises RecipeError for a name that is neither."""
+    known = catalogue()
+    names = {check.id for check in known} | {check.theme for check in known}
+    for name in select:
+        if name not in names:
+            import difflib
+
+            close = difflib.get_close_matches(name, sorted(names), n=3) or sorted({c.theme for c in known})
+            raise RecipeError(f"no check or theme {name!r}; allowed, for example: {', '.join(close)}")
+    return tuple(c for c in known if not select or c.id in select or c.theme in select)
+
+
+def sabotages(checks: Iterable[Check] | None = None) -> tuple[Sabotage, ...]:
+    """Every way of breaking a recipe that the catalogue knows, once each."""
+    found = {control.id: control for c in (catalogue() if checks is None else checks) for control in c.controls}
+    return tuple(found.values())

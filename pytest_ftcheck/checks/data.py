@@ -1,0 +1,3 @@
+"""Checks of which rows are seen, how often, and in which order."""
+
+from __future__ import annotations

@@ -1,0 +1,182 @@
+"""What a check can look at: a recipe's models and short trainings, each made once, when it is first asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FtcheckError, TrainingError
+from ..execution import adapted_model, base_model, rows_of
+from ..isolation import evaluation_mode, preserved_settings
+from ..methods import Full
+from .check import NotApplicable
+from .training import AS_DECLARED, Training, Variation, carry_out, few_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..methods import Method
+    from ..observers.trace import Trace
+    from ..recipe import Recipe
+
+
+class Evidence:
+    """One recipe under one of its methods, on one device, from one seed.
+
+    A training that fails is remembered too: each check that asks for it gets the same TrainingError.
+    """
+
+    def __init__(self, recipe: Recipe, method: str, device: str = "cpu", seed: int = 0) -> None:
+        self.recipe, self.method_name, self.device, self.seed = recipe, method, device, seed
+        self._trainings: dict[Variation, Training | FtcheckError] = {}
+        self._short: Recipe | None = None
+        self._memo: dict[Any, Any] = {}
+
+    @property
+    def method(self) -> Method:
+        return self.recipe.method(self.method_name)
+
+    @property
+    def is_full(self) -> bool:
+        return isinstance(self.method, Full)
+
+    # Trainings.
+
+    @property
+    def standard(self) -> Training:
+        """The short training of the recipe as it is declared: most checks need no other."""
+        return self.training(AS_DECLARED)
+
+    @property
+    def trace(self) -> Trace:
+        return self.standard.trace
+
+    def training(self, change: Variation) -> Training:
+        """A short training that differs from the recipe by ``change``. Raises TrainingError where it fails."""
+        if change not in self._trainings:
+            try:
+                self._trainings[change] = self._carry_out(change)
+            except FtcheckError as error:
+                self._trainings[change] = error
+        made = self._trainings[change]
+        if isinstance(made, FtcheckError):
+            raise made.with_traceback(None)
+        return made
+
+    def varied(self, **changes: Any) -> Training:
+        """``training`` with ``changes`` as the fields of a Variation. NotApplicable where only the variation fails:
+        a loop need not allow everything that the audit tries.
+        """
+        standard = self.standard
+        try:
+            return self.training(replace(AS_DECLARED, **changes))
+        except FtcheckError as error:
+            assert standard
+            tried = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+            raise NotApplicable(f"the training does not run with {tried}: {str(error).splitlines()[0]}") from None
+
+    def _carry_out(self, change: Variation) -> Training:
+        recipe = self.recipe if change.whole_data else self.short_recipe
+        if recipe is self.recipe or change != AS_DECLARED:
+            return carry_out(recipe, self.method_name, self.device, self.seed, change)
+        try:
+            return carry_out(recipe, self.method_name, self.device, self.seed, change)
+        except TrainingError:
+            # Perhaps it needs its data as they are; if it fails with them too, that is the answer.
+            made = carry_out(self.recipe, self.method_name, self.device, self.seed, change)
+            self._short = self.recipe
+            return made
+
+    @property
+    def short_recipe(self) -> Recipe:
+        """The recipe with so few rows that eight updates make several epochs."""
+        if self._short is None:
+            rows = rows_of(self.recipe, "train_data")
+            few = few_rows(rows, self.recipe.batch_size, self.recipe.accumulation)
+            evals = rows_of(self.recipe, "eval_data")
+            some = few_rows(evals, self.recipe.batch_size, 1) if evals is not None else None
+            self._short = self.recipe.replace(train_data=few, eval_data=some)
+        return self._short
+
+    # Models: made anew at each call, with the same weights at each.
+
+    def base_model(self) -> nn.Module:
+        """The base model, in the recipe's dtype, on the device."""
+        with preserved_settings(self.recipe.threads):
+            return base_model(self.recipe, self.seed).to(self.device)
+
+    def adapted_model(self) -> nn.Module:
+        """What trains, as ``adapt`` makes it; also where the training itself adapts (``job.replace_model``)."""
+        with preserved_settings(self.recipe.threads):
+            model = adapted_model(self.recipe, self.method_name, self.seed).to(self.device)
+        if not self.is_full and not adapters(model) and self.trained_elsewhere:
+            raise NotApplicable("the training puts the adapter on by itself; only its own model has it")
+        return model
+
+    @property
+    def trained_elsewhere(self) -> bool:
+        """Whether the training replaced the model that it was given."""
+        return self.trace.model is not self.standard.job.model or any(
+            name not in self.standard.base_state for name in self.trace.initial
+        )
+
+    def moved_model(self, by: float = 0.05) -> nn.Module:
+        """A copy of the model as adapted in which every trainable parameter has moved by a random amount of root mean
+        square ``by``: as after a long training, without one. The same at every call.
+        """
+        import copy
+
+        import torch
+
+        if ("moved", by) not in self._memo:
+            model = copy.deepcopy(self.trace.model) if self.trained_elsewhere else self.adapted_model()
+            generator = torch.Generator().manual_seed(self.seed + 1)
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    if parameter.requires_grad:
+                        noise = torch.randn(parameter.shape, generator=generator)
+                        parameter.add_((by * noise).to(parameter))
+            self._memo["moved", by] = model
+        return copy.deepcopy(self._memo["moved", by])
+
+    # Outputs.
+
+    def inputs(self) -> dict[str, Any]:
+        """The arguments of the first training call of the model, without the labels: what the user's loop gives it."""
+        forwards = self.trace.forwards
+        if not forwards:
+            raise NotApplicable("no forward pass of the model was seen")
+        left_out = ("labels", "num_items_in_batch", "return_outputs")
+        return {key: value for key, value in forwards[0].inputs.items() if key not in left_out}
+
+    def logits(self, model: nn.Module, **changes: Any) -> Tensor:
+        """The logits [rows, length, vocabulary], in float32, of ``model`` in evaluation mode on ``inputs()``."""
+        import torch
+
+        from ..observers.loss import logits_of
+
+        with torch.no_grad(), evaluation_mode(model), _silent():
+            logits = logits_of(model(**{**self.inputs(), **changes}))
+        if logits is None:
+            raise NotApplicable("the model's output shows no logits")
+        return logits.float()
+
+
+def adapters(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules of ``model`` that PEFT wrapped with an adapter, by name."""
+    try:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError:
+        return [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A")]
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

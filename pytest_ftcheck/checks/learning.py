@@ -1,0 +1,3 @@
+"""Checks that a training learns."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Checks of the loss: what it means, and by how much each token counts."""
+
+from __future__ import annotations

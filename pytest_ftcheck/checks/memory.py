@@ -1,0 +1,3 @@
+"""Checks of what a step holds in memory."""
+
+from __future__ import annotations

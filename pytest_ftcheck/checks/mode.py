@@ -1,0 +1,3 @@
+"""Checks of training and evaluation mode."""
+
+from __future__ import annotations

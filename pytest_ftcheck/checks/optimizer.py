@@ -1,0 +1,3 @@
+"""Checks of what the optimizer holds, is given, and does."""
+
+from __future__ import annotations

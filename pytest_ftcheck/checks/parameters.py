@@ -1,0 +1,3 @@
+"""Checks of which parameters train, and that nothing else changes."""
+
+from __future__ import annotations

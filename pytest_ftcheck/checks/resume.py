@@ -1,0 +1,3 @@
+"""Checks that a resumed training goes on where it was, and that its checkpoints are there."""
+
+from __future__ import annotations

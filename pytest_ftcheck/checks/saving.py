@@ -1,0 +1,3 @@
+"""Checks that what was trained is what is saved, and what is saved is what is loaded."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Checks of the learning rate over the updates."""
+
+from __future__ import annotations

@@ -1,0 +1,259 @@
+"""Everything of the first updates of a training, tensors included: what the checks of the catalogue look at.
+
+An ``Observation`` costs two percent and keeps numbers. A ``Trace`` keeps inputs, logits, gradients and parameters, and
+is for the short trainings, on few rows, that an audit makes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .events import Watcher
+from .loss import logits_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Tensors = dict[str, "Tensor"]
+
+# Of this many updates gradients and parameters are kept as tensors.
+DEEP_UPDATES = 4
+# Logits beyond this many numbers are not kept: 200 MB in float32.
+MOST_LOGITS = 50_000_000
+
+
+@dataclass
+class ForwardPass:
+    """One call of the model.
+
+    ``inputs`` are its arguments by name, tensors as copies. ``recording``: gradients were being recorded.
+    ``in_eval_mode`` names the modules whose ``training`` flag was off. ``logits`` [..., vocabulary] in float32 and
+    ``logits_gradient``, the derivative of what ``backward`` was called on, are None where there were none.
+    ``own_loss`` is the loss that the model itself returned, if it did.
+    """
+
+    inputs: dict[str, Any]
+    recording: bool
+    in_eval_mode: tuple[str, ...]
+    logits: Tensor | None = None
+    logits_gradient: Tensor | None = None
+    own_loss: float | None = None
+    output_type: str = ""
+
+    @property
+    def input_ids(self) -> Tensor | None:
+        """Token ids [rows, length]: the argument of that name, or else the first whole-number matrix."""
+        import torch
+
+        named = self.inputs.get("input_ids")
+        if isinstance(named, torch.Tensor):
+            return named
+        whole = (t for t in self.inputs.values() if isinstance(t, torch.Tensor) and t.dtype == torch.int64)
+        return next((t for t in whole if t.dim() == 2), None)
+
+
+@dataclass
+class Backward:
+    """One backward pass. ``loss`` is what it was called on, before any gradient scaler; ``scale`` is the scaler's factor.
+
+    ``forwards`` are the recorded forward passes since the backward pass before. ``before`` and ``after`` are the
+    accumulated gradients by parameter name (absent: None), kept in the first updates only. ``lr`` are the learning rates
+    of all groups of all optimizers seen so far.
+    """
+
+    loss: float
+    scale: float
+    forwards: list[ForwardPass]
+    lr: tuple[float, ...]
+    before: Tensors = field(default_factory=dict)
+    after: Tensors = field(default_factory=dict)
+
+
+@dataclass
+class Update:
+    """One update: its backward passes, and what the optimizer was given and did.
+
+    ``gradients`` are those that the optimizer's step saw, ``before`` and ``after`` the parameters around it (all three in
+    the first updates only). ``lr`` and ``groups`` describe the optimizer groups at this step: the names of each group's
+    parameters, and its other settings.
+    """
+
+    backwards: list[Backward]
+    lr: tuple[float, ...]
+    groups: list[Group]
+    deep: bool
+    gradients: Tensors = field(default_factory=dict)
+    before: Tensors = field(default_factory=dict)
+    after: Tensors = field(default_factory=dict)
+
+    @property
+    def forwards(self) -> list[ForwardPass]:
+        return [forward for backward in self.backwards for forward in backward.forwards]
+
+    @property
+    def loss(self) -> float:
+        """The objective of the update: the sum of what ``backward`` was called on."""
+        return sum(backward.loss for backward in self.backwards)
+
+
+@dataclass(frozen=True)
+class Group:
+    """An optimizer group at one step: class of its optimizer, names of its parameters (None: not the model's), settings."""
+
+    optimizer: str
+    names: tuple[str | None, ...]
+    settings: dict[str, Any]
+
+
+class Trace(Watcher):
+    """What happened in a training. ``model`` is what trained, as it was left."""
+
+    def __init__(self) -> None:
+        self.updates: list[Update] = []
+        # Forward passes that recorded nothing: evaluations within the loop, reference models that share the module.
+        # Each with the number of updates and of backward passes before it.
+        self.evaluations: list[tuple[int, int, ForwardPass]] = []
+        self.initial: Tensors = {}
+        self.initial_buffers: Tensors = {}
+        self.trainable: dict[str, bool] = {}
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self._model: nn.Module | None = None
+        self._forwards: list[ForwardPass] = []
+        self._backwards: list[Backward] = []
+        self._names: dict[int, str] = {}
+        self._current: ForwardPass | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        assert self._model is not None, "no model was attached"
+        return self._model
+
+    @property
+    def forwards(self) -> list[ForwardPass]:
+        """All forward passes that gradients were recorded in and an update followed."""
+        return [forward for update in self.updates for forward in update.forwards]
+
+    @property
+    def unfinished(self) -> list[Backward]:
+        """Backward passes that no update followed."""
+        return self._backwards
+
+    # The moments, in their order.
+
+    def attached(self, model: nn.Module) -> None:
+        self._model = model
+        self._note_parameters()
+
+    def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        import torch
+
+        in_eval_mode = tuple(name for name, module in self.model.named_modules() if not module.training)
+        inputs = {name: _copied(value) for name, value in named_arguments(self.model, args, kwargs)}
+        self._current = this = ForwardPass(inputs, torch.is_grad_enabled(), in_eval_mode)
+        if this.recording:
+            self._forwards.append(this)
+        else:
+            self.evaluations.append((len(self.updates), len(self._backwards), this))
+
+    def forward_ends(self, output: Any) -> None:
+        import torch
+
+        this = self._current
+        if this is None:
+            return
+        this.output_type = type(output).__name__
+        logits, loss = logits_of(output), getattr(output, "loss", None)
+        this.own_loss = float(loss.detach()) if isinstance(loss, torch.Tensor) and loss.dim() == 0 else None
+        if logits is None or logits.numel() > MOST_LOGITS:
+            return
+        this.logits = logits.detach().float().clone()
+        if logits.requires_grad:
+            logits.register_hook(lambda gradient: _add_gradient(this, gradient))  # type: ignore[no-untyped-call]
+
+    def backward_begins(self, loss: Tensor) -> None:
+        deep = self._is_deep()
+        rates = tuple(float(group.get("lr", "nan")) for one in self.optimizers for group in one.param_groups)
+        before = self._gradients() if deep else {}
+        self._backwards.append(Backward(float(loss.detach()), 1.0, self._forwards, rates, before))
+        self._forwards = []
+
+    def backward_scaled(self, factor: float) -> None:
+        self._backwards[-1].scale = factor
+
+    def backward_ends(self) -> None:
+        if self._is_deep():
+            self._backwards[-1].after = self._gradients()
+
+    def optimizer_steps(self, optimizer: torch.optim.Optimizer) -> None:
+        if not any(optimizer is known for known in self.optimizers):
+            self.optimizers.append(optimizer)
+
+    def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        deep = self._is_deep()
+        if not self.updates:
+            # A training may have cast, moved or frozen since it was attached; what counts is what the first update finds.
+            self._note_parameters()
+        groups = [self._group(one, group) for one in self.optimizers for group in one.param_groups]
+        rates = tuple(float(group.settings.get("lr", "nan")) for group in groups)
+        update = Update(self._backwards, rates, groups, deep)
+        if deep:
+            update.gradients, update.before = self._gradients(), self._parameters()
+        self.updates.append(update)
+        self._backwards = []
+
+    def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.updates[-1].deep:
+            self.updates[-1].after = self._parameters()
+
+    def _is_deep(self) -> bool:
+        return len(self.updates) < DEEP_UPDATES
+
+    def _note_parameters(self) -> None:
+        self._names = {id(p): name for name, p in self.model.named_parameters()}
+        self.initial = self._parameters()
+        self.initial_buffers = {name: b.detach().clone() for name, b in self.model.named_buffers()}
+        self.trainable = {name: p.requires_grad for name, p in self.model.named_parameters()}
+
+    def _parameters(self) -> Tensors:
+        return {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def _gradients(self) -> Tensors:
+        return {name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None}
+
+    def _group(self, optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Group:
+        names = tuple(self._names.get(id(p)) for p in group["params"])
+        return Group(type(optimizer).__name__, names, {k: v for k, v in group.items() if k != "params"})
+
+
+def named_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The arguments of a call of ``model`` by name; positional ones by the forward method that names them."""
+    names: list[str] = []
+    # A PeftModel takes anything and hands it on to the model within.
+    for one in (model, getattr(model, "get_base_model", lambda: model)()):
+        parameters = inspect.signature(one.forward).parameters.values()
+        names = names or [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    for index, value in enumerate(args):
+        yield (names[index] if index < len(names) else f"argument {index}"), value
+    yield from kwargs.items()
+
+
+def _copied(value: Any) -> Any:
+    """A copy of the tensors in nested inputs, without their history."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _add_gradient(this: ForwardPass, gradient: Tensor) -> None:
+    part = gradient.detach().float()
+    this.logits_gradient = part.clone() if this.logits_gradient is None else this.logits_gradient + part
