@@ -11,9 +11,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checks.examination import check_training
     from .methods import Full, LoRA, Peft
     from .observers import observe
     from .pair import Pair
+    from .parametrize import parametrize_with_checks
     from .recipe import Job, Recipe
     from .run import Run
 
@@ -28,9 +30,22 @@ _HOMES = {
     "Run": "run",
     "Pair": "pair",
     "observe": "observers.observation",
+    "check_training": "checks.examination",
+    "parametrize_with_checks": "parametrize",
 }
 
-__all__ = ["Full", "Job", "LoRA", "Pair", "Peft", "Recipe", "Run", "observe"]
+__all__ = [
+    "Full",
+    "Job",
+    "LoRA",
+    "Pair",
+    "Peft",
+    "Recipe",
+    "Run",
+    "check_training",
+    "observe",
+    "parametrize_with_checks",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -100,7 +100,7 @@ def _describe_code(code: Any) -> Any:
         file = None
     if file is None or not Path(file).is_file():
         raise UnknownContentError(f"the source of {getattr(code, '__qualname__', code)!r}")
-    return ["code", code.__module__, code.__qualname__, _sources_digest(file), own]
+    return ["code", code.__module__, code.__qualname__, sources_digest(file), own]
 
 
 def _compiled(code: types.CodeType) -> Any:
@@ -109,7 +109,7 @@ def _compiled(code: types.CodeType) -> Any:
     return [code.co_code.hex(), list(code.co_names), list(code.co_varnames), constants]
 
 
-def _sources_digest(file: str) -> str:
+def sources_digest(file: str) -> str:
     """A digest of a source file and of all that it imports, installed packages left out (their versions count)."""
     known: dict[Path, bytes] = {}
     waiting, roots = [Path(file).resolve()], _roots()

@@ -139,7 +139,12 @@ def base_model(recipe: Recipe, seed: int) -> nn.Module:
     import torch
 
     seed_everything(seed)
-    model = recipe.model()
+    try:
+        model = recipe.model()
+    except FtcheckError:
+        raise
+    except Exception as error:
+        raise TrainingError(f"Recipe.model() raised {one_line(error)}") from error
     if not isinstance(model, torch.nn.Module):
         raise RecipeError(f"Recipe.model() returned {type(model).__name__}; allowed: a torch.nn.Module")
     return model.to(getattr(torch, recipe.dtype)) if recipe.dtype != "float32" else model
@@ -169,7 +174,9 @@ def _adapted(recipe: Recipe, method: str, model: nn.Module) -> tuple[nn.Module, 
 
     declared, no_form = None, None
     try:
-        declared = parameter_form(model, recipe.method(method))
+        # A script builds its model when it runs; nothing can be declared of it before.
+        built_later = getattr(model, "built_by_training", False)
+        declared = None if built_later else parameter_form(model, recipe.method(method))
     except RecipeError as error:
         no_form = error
     try:
@@ -181,6 +188,8 @@ def _adapted(recipe: Recipe, method: str, model: nn.Module) -> tuple[nn.Module, 
             # PEFT says that a target was not found; our own error says which names there are.
             raise no_form from None
         raise TrainingError(f"{method}: adapt() raised {one_line(error)}") from error
+    if not hasattr(adapted, "named_parameters"):
+        raise RecipeError(f"Recipe.adapt() returned {type(adapted).__name__}; allowed: a torch.nn.Module")
     return adapted, declared
 
 
@@ -200,6 +209,8 @@ def train_job(job: Job, method: str, events: Events, updates: Callable[[], int])
         (job.recipe.train or train)(job)
     except FtcheckError:
         raise
+    except SystemExit as end:
+        raise TrainingError(f"{method}: train(job) called sys.exit({end.code!r}) after {updates()} updates") from None
     except Exception as error:
         if is_out_of_memory(error):
             # The frames hold the batch, the activations and the optimizer: memory that later tests need.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .content import is_installed
 
 if TYPE_CHECKING:
+    from .observers.trace import Trace
     from .recipe import Job
 
 
@@ -25,6 +26,29 @@ def wrong_number_of_updates(method: str, updates: int, steps: int) -> str:
         "  likely cause: the loop does not take its length from job.steps (a Trainer: max_steps=job.steps), or a "
         "GradScaler skipped updates that overflowed, which is not supported yet"
     )
+
+
+def no_update(method: str, steps: int, trace: Trace, foreign_steps: int) -> str:
+    """The training ended without an error and without an update, and this is what was seen of it instead.
+    ``foreign_steps`` are those of optimizers that hold no parameter of the model.
+    """
+    called, backwards = len(trace.unanswered) + len(trace.evaluations), len(trace.unfinished)
+    if foreign_steps:
+        seen = f"{foreign_steps} steps of an optimizer that holds no parameter of job.model"
+        cause = "another model, or a copy, trains (say so with job.replace_model), or the optimizer came before the model"
+    elif backwards:
+        seen = f"{backwards} backward passes, and no step of an optimizer"
+        cause = "optimizer.step() is not reached: an accumulation longer than the data, or every update is skipped"
+    elif trace.unanswered:
+        seen = f"{called} calls of job.model, and no backward pass"
+        cause = "loss.backward() is never called"
+    elif called:
+        seen = f"{called} calls of job.model, all without recording gradients"
+        cause = "the loop runs under torch.no_grad() or inference_mode()"
+    else:
+        seen = "job.model was never called"
+        cause = "an empty data loader, or another model is trained: say so with job.replace_model"
+    return f"{method}: train(job) made 0 of {steps} updates: {seen}\n  likely cause: {cause}"
 
 
 def raised_in_train(job: Job, method: str, updates: int, error: BaseException) -> str:

@@ -17,6 +17,7 @@ import pytest
 from .session import SESSION
 
 if TYPE_CHECKING:
+    from .checks.evidence import Evidence
     from .factory import RunFactory
     from .observers import Observation
     from .pair import Pair
@@ -34,6 +35,13 @@ def _told_in_one_piece() -> Iterator[None]:
     except FtcheckError as error:
         # "from None": pytest would print the text of a chained error once more.
         raise pytest.fail.Exception(f"ftcheck: {error}", pytrace=False) from None
+
+
+def _refuse_other_than_recipe(value: object) -> None:
+    from .recipe import Recipe
+
+    if not isinstance(value, Recipe):
+        pytest.fail(f"ftcheck: ft_recipe returned {type(value).__name__}; allowed: a Recipe", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +71,8 @@ def ft_run(
 ) -> RunFactory:
     """Factory: ``ft_run("full" | "lora" | name, seed=0, steps=None)`` trains, once, and returns the ``Run``."""
     from .factory import RunFactory
-    from .recipe import Recipe
 
-    if not isinstance(ft_recipe, Recipe):
-        pytest.fail(f"ftcheck: ft_recipe returned {type(ft_recipe).__name__}; allowed: a Recipe", pytrace=False)
+    _refuse_other_than_recipe(ft_recipe)
     session = pytestconfig.stash[SESSION]
     on_worker = hasattr(pytestconfig, "workerinput")
 
@@ -104,3 +110,32 @@ def ft_observe() -> Callable[..., AbstractContextManager[Observation]]:
     from .observers import observe
 
     return observe
+
+
+@pytest.fixture(scope="module")
+def _ft_evidence(ft_recipe: Any, ft_device: str, pytestconfig: pytest.Config) -> Callable[[str], Evidence]:
+    """What checks look at, by method. Of a module, so that a recipe that is made anew for each test is refused."""
+    _refuse_other_than_recipe(ft_recipe)
+    session = pytestconfig.stash[SESSION]
+    return lambda method: session.evidence(ft_recipe, method, ft_device)
+
+
+@pytest.fixture
+def ft_check(
+    request: pytest.FixtureRequest, _ft_evidence: Callable[[str], Evidence], pytestconfig: pytest.Config
+) -> Callable[[], None]:
+    """``ft_check()`` runs the one check of the catalogue that ``@parametrize_with_checks()`` chose for this item."""
+    from .checks.examination import examine
+    from .outcome import conclude
+    from .parametrize import plan_of
+
+    plan = plan_of(request.node)
+    if plan is None:
+        pytest.fail("ftcheck: ft_check is for tests with @parametrize_with_checks()", pytrace=False)
+
+    def check() -> None:
+        __tracebackhide__ = True
+        verdict = examine(plan.check, _ft_evidence(plan.method), plan.expected)
+        conclude(pytestconfig.stash[SESSION], verdict)
+
+    return check

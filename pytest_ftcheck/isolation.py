@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -53,12 +54,16 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def preserved_settings(threads: int | None = None) -> Iterator[None]:
-    """Run the body on ``threads`` CPU threads; afterwards the generators, the thread count, the default dtype and
-    whether gradients are recorded are what they were before, whatever a user's training did to them.
+    """Run the body on ``threads`` CPU threads; afterwards the generators, the thread count, the working directory,
+    torch's default dtype and device, autocast, anomaly detection, deterministic algorithms and whether gradients are
+    recorded are what they were before, whatever a user's training did to them.
     """
     import torch
 
     count, dtype, recording = torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()
+    folder, device, autocast = os.getcwd(), torch.get_default_device(), torch.is_autocast_enabled("cpu")
+    anomalies, deterministic = torch.is_anomaly_enabled(), torch.are_deterministic_algorithms_enabled()
+    only_warning = torch.is_deterministic_algorithms_warn_only_enabled()
     with preserved_generators():
         try:
             if threads is not None:
@@ -69,3 +74,9 @@ def preserved_settings(threads: int | None = None) -> Iterator[None]:
             torch.set_num_threads(count)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(recording)
+            torch.set_autocast_enabled("cpu", autocast)
+            torch.autograd.set_detect_anomaly(anomalies)
+            torch.use_deterministic_algorithms(deterministic, warn_only=only_warning)
+            if torch.get_default_device() != device:
+                torch.set_default_device(device)
+            os.chdir(folder)

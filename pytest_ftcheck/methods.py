@@ -123,13 +123,13 @@ class LoRA:
             lora_dropout=self.dropout,
             bias=self.bias,
             modules_to_save=list(self.modules_to_save) or None,
-            rank_pattern=dict(self.rank_pattern),
-            alpha_pattern=dict(self.alpha_pattern),
             init_lora_weights=self.init,
             task_type=self.task_type,
         )
-        # Named only when asked for: PEFT releases before 0.7 and 0.9 do not know them.
+        # Named only when asked for: older PEFT releases do not know them.
         settings.update({name: True for name in ("use_rslora", "use_dora") if getattr(self, name)})
+        patterns = {"rank_pattern": self.rank_pattern, "alpha_pattern": self.alpha_pattern}
+        settings.update({name: dict(pattern) for name, pattern in patterns.items() if pattern})
         return LoraConfig(**settings, **self.options)
 
 

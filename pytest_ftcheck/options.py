@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -25,13 +25,17 @@ class InvalidValueError(ValueError):
 
 # Named tuples, and patterns compiled when they are needed: together they save every session three milliseconds.
 class Option(NamedTuple):
-    """One option. ``parse`` turns a text into the value, and raises InvalidValueError."""
+    """One option. ``parse`` turns a text into the value, and raises InvalidValueError.
+
+    ``values``: the flag takes one of these after "=", and alone means the first of them.
+    """
 
     name: str
-    ini_type: Literal["string", "int", "bool"]
+    ini_type: Literal["string", "int", "bool", "linelist"]
     parse: Callable[[str], Any]
     help: str
     metavar: str | None = None
+    values: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
@@ -70,6 +74,40 @@ def _folder(text: str) -> str:
     return text
 
 
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d*)?", text.strip()) or float(text) <= 0:
+        raise InvalidValueError("a number of seconds greater than 0")
+    return float(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise InvalidValueError("names with commas between them")
+    return names
+
+
+def _reasons(text: str) -> dict[str, str]:
+    """Lines ``id: reason`` as a dictionary."""
+    pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
+    if not all(colon and id.strip() and reason.strip() for id, colon, reason in pairs):
+        raise InvalidValueError("lines of the form 'check-id: reason'")
+    return {id.strip(): reason.strip() for id, _, reason in pairs}
+
+
+AUDITS = ("recipe", "stack", "off")
+SABOTAGES = ("report", "strict", "off")
+
+
+def _one_of(values: tuple[str, ...]) -> Callable[[str], str | None]:
+    def parse(text: str) -> str | None:
+        if text not in values:
+            raise InvalidValueError(", ".join(values))
+        return None if text == "off" else text
+
+    return parse
+
+
 OPTIONS = (
     Option(
         "device", "string", _device, "Device that trainings run on; with cpu, tests marked gpu run on the CPU", "DEVICE"
@@ -81,6 +119,21 @@ OPTIONS = (
     Option("seeds", "int", _count, "Number of paired seeds, in place of the recipe's", "N"),
     Option("cache-dir", "string", _folder, "Folder in which runs are kept and shared", "DIR"),
     Option("no-cache", "bool", _switch, "Neither read nor keep runs of other sessions"),
+    Option(
+        "audit", "string", _one_of(AUDITS), "Run the catalogue of checks on ft_recipe, or on the stack", values=AUDITS
+    ),
+    Option("list-checks", "bool", _switch, "Print the catalogue of checks and end"),
+    Option("checks", "string", _names, "Checks to run, by id or theme, with commas between them", "NAMES"),
+    Option("methods", "string", _names, "Methods to run checks on (default: full,lora)", "NAMES"),
+    Option("expected-failures", "linelist", _reasons, "A check that an audit may fail, and why", "'ID: REASON'"),
+    Option("time-limit", "string", _seconds, "Seconds that one of a check's trainings may take (300)", "SECONDS"),
+    Option(
+        "sabotage",
+        "string",
+        _one_of(SABOTAGES),
+        "Break the recipe in every way that the catalogue knows, and report what notices",
+        values=SABOTAGES,
+    ),
 )
 
 
@@ -93,17 +146,37 @@ class Settings(NamedTuple):
     seeds: int | None = None
     cache_dir: str | None = None
     no_cache: bool = False
+    audit: Literal["recipe", "stack"] | None = None
+    list_checks: bool = False
+    checks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    expected_failures: Mapping[str, str] | None = None
+    time_limit: float | None = None
+    sabotage: Literal["report", "strict"] | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Register every option and its ini twin."""
     group = parser.getgroup("ftcheck", "regression tests for fine-tuning")
     for option in OPTIONS:
-        if option.ini_type == "bool":
+        if option.values:
+            _add_values(group, option)
+        elif option.ini_type == "bool":
             group.addoption(option.flag, action="store_const", const="true", default=None, help=option.help)
+        elif option.ini_type == "linelist":
+            group.addoption(option.flag, action="append", default=None, metavar=option.metavar, help=option.help)
         else:
             group.addoption(option.flag, default=None, metavar=option.metavar, help=option.help)
         parser.addini(option.ini, f"{option.help} ({option.flag})", type=option.ini_type, default=None)
+
+
+def _add_values(group: pytest.OptionGroup, option: Option) -> None:
+    """Each value is a flag of its own: an optional value would swallow the path in ``--ftcheck-audit some_folder``."""
+    for value in option.values:
+        flags = [f"{option.flag}={value}"]
+        if value == option.values[0]:
+            flags.insert(0, option.flag)
+        group.addoption(*flags, action="store_const", const=value, default=None, dest=option.ini, help=option.help)
 
 
 def settings(config: pytest.Config) -> Settings:
@@ -112,6 +185,8 @@ def settings(config: pytest.Config) -> Settings:
     chosen = Settings(**{name: value for name, value in given.items() if value is not None})
     if chosen.require_gpu and chosen.device == "cpu":
         raise pytest.UsageError("--ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them")
+    if chosen.audit == "stack" and chosen.sabotage:
+        raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
     return chosen
 
 
@@ -129,7 +204,7 @@ def _value(option: Option, config: pytest.Config) -> Any:
 def _sources(option: Option, config: pytest.Config) -> list[tuple[str, str | None]]:
     """Where a value may come from, first the one that wins, and the text that is there."""
     return [
-        (option.flag, config.getoption(option.flag)),
+        (option.flag, _text(config.getoption(option.flag))),
         (f"environment variable {option.variable}", os.environ.get(option.variable)),
         (f"ini option {option.ini}", _ini_text(option, config)),
     ]
@@ -141,4 +216,9 @@ def _ini_text(option: Option, config: pytest.Config) -> str | None:
     except (ValueError, TypeError, pytest.UsageError) as error:
         # pytest converts by the declared type, and its own errors name neither the option nor what is allowed.
         raise pytest.UsageError(f"ini option {option.ini} is not of its type {option.ini_type}: {error}") from None
-    return None if value is None else str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str | None:
+    """What was given, as one text; several lines for an option that is given several times."""
+    return "\n".join(value) if isinstance(value, list) else None if value is None else str(value)

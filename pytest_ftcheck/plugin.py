@@ -10,16 +10,28 @@ from typing import Any
 
 import pytest
 
-from .fixtures import ft_device, ft_full, ft_lora, ft_observe, ft_pair, ft_recipe, ft_run
-from .options import add_options, settings
-from .session import SESSION, Session
+from .fixtures import _ft_evidence, ft_check, ft_device, ft_full, ft_lora, ft_observe, ft_pair, ft_recipe, ft_run
+from .options import Settings, add_options, settings
+from .session import KINDS, SESSION, Session
 
 GPU = (
     'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
     "run on the CPU with --ftcheck-device=cpu"
 )
 
-__all__ = ["ft_device", "ft_full", "ft_lora", "ft_observe", "ft_pair", "ft_recipe", "ft_run"]
+EMPTY_OR_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+__all__ = [
+    "_ft_evidence",
+    "ft_check",
+    "ft_device",
+    "ft_full",
+    "ft_lora",
+    "ft_observe",
+    "ft_pair",
+    "ft_recipe",
+    "ft_run",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,22 +39,83 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """With --ftcheck-list-checks, print the catalogue and end."""
+    chosen = settings(config)
+    if not chosen.list_checks:
+        return None
+    from .report.catalogue import listing
+
+    _refuse_unknown_checks(chosen)
+    print("\n".join(listing(chosen.checks)))
+    return 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that a bad value ends the session before anything is collected."""
     config.addinivalue_line("markers", GPU)
-    config.stash[SESSION] = Session(settings(config))
+    chosen = settings(config)
+    _refuse_unknown_checks(chosen)
+    config.stash[SESSION] = Session(chosen)
+    if chosen.audit or chosen.sabotage:
+        _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Controller(config), "ftcheck-controller")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse markers with arguments that they do not take, before anything runs."""
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of models and of the processes that were started."""
+    session = config.stash.get(SESSION, None)
+    if session is not None:
+        session.close()
+
+
+def _refuse_unknown_checks(chosen: Settings) -> None:
+    if not (chosen.checks or chosen.expected_failures):
+        return
+    from .errors import RecipeError
+    from .parametrize import planned_checks
+
+    try:
+        planned_checks(select=chosen.checks)
+    except RecipeError as error:
+        raise pytest.UsageError(f"--ftcheck-checks: {error}") from None
+    try:
+        planned_checks(expected_failures=chosen.expected_failures)
+    except RecipeError as error:
+        raise pytest.UsageError(f"--ftcheck-expected-failures: {error}") from None
+
+
+def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
+    from .audit import CHECKS, STACK, check_items, stack_items
+    from .collection import Collection, Distribution
+
+    if chosen.sabotage:
+        from .sabotage import SABOTAGE, sabotage_items
+
+        collection = Collection(SABOTAGE, sabotage_items, alone=True)
+    elif chosen.audit == "stack":
+        collection = Collection(STACK, stack_items, of_recipe=False)
+    else:
+        collection = Collection(CHECKS, check_items)
+    config.pluginmanager.register(collection, "ftcheck-collection")
+    config.pluginmanager.register(Distribution(), "ftcheck-distribution")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -k
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse markers with arguments that they do not take; leave out checks that the options do not choose."""
     for item in items:
         marker = item.get_closest_marker("gpu")
         if marker is not None:
             from .markers import gpu_need
 
             gpu_need(item, marker)
+    if any("ft_check" in getattr(item, "fixturenames", ()) for item in items):
+        from .parametrize import deselect
+
+        deselect(config, items, config.stash[SESSION].settings)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the skip markers
@@ -57,12 +130,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let the report carry the runs that were trained for it: it is what reaches the controller from a worker."""
+    """Let the report carry what was made for it, as JSON: it is what reaches the controller from a worker."""
     report = yield
-    session = item.config.stash[SESSION]
-    if session.fresh:
-        report.ftcheck_runs, session.fresh = session.fresh, []  # type: ignore[attr-defined]
+    made = item.config.stash[SESSION].take_fresh()
+    for kind, records in made.items():
+        setattr(report, f"ftcheck_{kind}", records)
+    if made.keys() - {"runs"} or "ft_check" in getattr(item, "fixturenames", ()):
+        from .outcome import annotate
+
+        annotate(item, report, made)
     return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Count apart what is neither passed nor failed."""
+    status = getattr(report, "ftcheck_status", None)
+    return tuple(status) if status else None
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
@@ -79,29 +162,52 @@ class Controller:
 
     def __init__(self, config: pytest.Config) -> None:
         self._settings = config.stash[SESSION].settings
-        self._runs: list[str] = []
+        self._records: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self._executed_on_gpu = 0
-        self._failure: str | None = None
+        self._failures: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect the runs, and count the tests marked ``gpu`` that were executed."""
-        self._runs.extend(getattr(report, "ftcheck_runs", []))
+        """Collect the records, and count the tests marked ``gpu`` that were executed."""
+        for kind, records in self._records.items():
+            records += getattr(report, f"ftcheck_{kind}", [])
         if report.when == "call" and "gpu" in report.keywords and not report.skipped:
             self._executed_on_gpu += 1
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """With --ftcheck-require-gpu, a session that executed nothing on a GPU has failed."""
-        if self._settings.require_gpu and not session.config.option.collectonly and not self._executed_on_gpu:
-            self._failure = "--ftcheck-require-gpu: 0 tests marked gpu were executed"
-            if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        """A session that executed nothing of what was asked for has failed."""
+        was_ended = session.exitstatus not in (*EMPTY_OR_WELL, pytest.ExitCode.TESTS_FAILED)
+        if session.config.option.collectonly or was_ended:
+            return
+        if self._settings.require_gpu and not self._executed_on_gpu:
+            self._failures.append("--ftcheck-require-gpu: 0 tests marked gpu were executed")
+        self._failures += self._nothing_examined()
+        if self._failures and session.exitstatus in EMPTY_OR_WELL:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _nothing_examined(self) -> list[str]:
+        if self._settings.sabotage:
+            return [] if self._records["trials"] else ["--ftcheck-sabotage: 0 ways to break the recipe were tried"]
+        if not self._settings.audit:
+            return []
+        from .report.audit import examined
+
+        count = examined(self._records["verdicts"])
+        return [] if count else ["--ftcheck-audit: 0 checks found anything to look at"]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the comparison, where there were runs, and why the session failed, where it did."""
-        if self._runs:
+        """Print what was found, and why the session failed where no test says so."""
+        if self._records["runs"]:
             from .report.terminal import write_summary
 
-            write_summary(terminalreporter, self._runs)
-        if self._failure:
-            terminalreporter.write_line(f"ftcheck: {self._failure}", red=True, bold=True)
+            write_summary(terminalreporter, self._records["runs"])
+        if self._records["verdicts"]:
+            from .report.audit import write_audit
+
+            write_audit(terminalreporter, self._records["verdicts"])
+        if self._records["trials"]:
+            from .report.sabotage import write_score
+
+            write_score(terminalreporter, self._records["trials"])
+        for failure in self._failures:
+            terminalreporter.write_line(f"ftcheck: {failure}", red=True, bold=True)

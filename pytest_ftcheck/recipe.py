@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import RecipeError
 from .methods import Full, LoRA, Method, Peft
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
+
+    from .trainer import TrainerRecord
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -47,6 +49,8 @@ class Job:
     save_steps: int | None = None
     eval_steps: int | None = None
     on_model: Callable[[nn.Module], None] | None = None
+    # What a Hugging Face trainer said of itself, once it has trained.
+    trainer: TrainerRecord | None = None
 
     def replace_model(self, model: nn.Module) -> None:
         """Say that ``model`` is what trains, in place of the one that the job came with."""
@@ -86,8 +90,8 @@ class Recipe:
     torch's CPU threads during a run. A repository that trains in one way only says ``full=None`` or ``lora=None``.
 
     ``merge(model) -> model`` is how a trained adapter is merged into the base for export (default: PEFT's
-    ``merge_and_unload``). ``max_grad_norm`` and ``optimizer`` (a class name: ``"AdamW"``) are declarations that checks
-    hold the training to; None declares nothing.
+    ``merge_and_unload``). ``max_grad_norm``, ``optimizer`` (a class name: ``"AdamW"``) and ``weight_decay`` (of matrices;
+    norms and biases then have none) are declarations that checks hold the training to; None declares nothing.
     """
 
     model: Callable[[], nn.Module]
@@ -114,6 +118,7 @@ class Recipe:
     merge: Callable[[nn.Module], nn.Module] | None = None
     max_grad_norm: float | None = None
     optimizer: str | None = None
+    weight_decay: float | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -175,6 +180,22 @@ class Recipe:
 
         loop = TrainerLoop(make_trainer)
         return cls(**{"train": loop.train, "evaluate": loop.evaluate, **parts})
+
+    @classmethod
+    def from_script(
+        cls, path: str | os.PathLike[str], arguments: Sequence[str] | Callable[[Job], Sequence[str]] = (), **parts: Any
+    ) -> Recipe:
+        """A recipe that trains by running the script at ``path``, unchanged, in this process.
+
+        ``arguments`` are its command line: a list in which ``{method}``, ``{steps}``, ``{seed}``, ``{lr}``,
+        ``{batch_size}``, ``{accumulation}``, ``{device}``, ``{output_dir}`` and ``{resume_from}`` stand for the job's, or
+        a function of the job. The script builds its own model and reads its own data; it is ended after ``steps``
+        updates. Give ``model`` (the base model) besides, and its parameters are held to the closed form, too.
+        """
+        from .script import SeenByTheScript, as_it_is, script, unbuilt_model
+
+        own = {"model": unbuilt_model, "adapt": as_it_is, "train_data": SeenByTheScript()}
+        return cls(**{"train": script(path, arguments).train, "name": Path(path).stem, **own, **parts})
 
 
 def _at_least_one(name: str, value: Any) -> None:

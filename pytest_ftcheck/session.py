@@ -14,16 +14,28 @@ import pytest
 from .options import Settings
 
 if TYPE_CHECKING:
+    from .checks.evidence import Evidence
+    from .recipe import Recipe
+    from .rehearsal import Rehearsal
     from .runner import Runner
+
+# What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
+KINDS = ("runs", "verdicts", "trials")
 
 
 class Session:
-    """The settings, the one runner, and the runs that no report has carried to the terminal yet."""
+    """The settings, the one runner, the evidence of the recipe under audit, and the records that no report has carried
+    to the terminal yet.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.fresh: list[str] = []
+        self.fresh: dict[str, list[str]] = {kind: [] for kind in KINDS}
+        self.told: set[str] = set()
+        self.rehearsals: dict[Path, Rehearsal] = {}
         self._runner: Runner | None = None
+        self._audited: Recipe | None = None
+        self._evidence: dict[tuple[str, str], Evidence] = {}
 
     def runner(self, shared_folder: Callable[[], Path]) -> Runner:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
@@ -36,8 +48,36 @@ class Session:
                 folder = shared_folder()
             else:
                 folder = Path(chosen) / "runs" if chosen else default_folder()
-            self._runner = Runner(RunStore(folder), lambda run: self.fresh.append(run.to_json()))
+            self._runner = Runner(RunStore(folder), lambda run: self.fresh["runs"].append(run.to_json()))
         return self._runner
+
+    def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:
+        """What checks look at, one for each method. That of another recipe is let go: it holds models and trainings."""
+        from .checks.evidence import Evidence
+
+        if recipe is not self._audited:
+            self.release()
+            self._audited = recipe
+        if (method, device) not in self._evidence:
+            self._evidence[method, device] = Evidence(recipe, method, device, time_limit_s=self.settings.time_limit)
+        return self._evidence[method, device]
+
+    def release(self) -> None:
+        """Let go of all models and trainings."""
+        self._evidence.clear()
+        self._audited = None
+
+    def close(self) -> None:
+        """Let go of everything, and end the processes that were started."""
+        self.release()
+        for rehearsal in self.rehearsals.values():
+            rehearsal.close()
+
+    def take_fresh(self) -> dict[str, list[str]]:
+        """The records made since the last call, by kind; only kinds that have any."""
+        made = {kind: records for kind, records in self.fresh.items() if records}
+        self.fresh = {kind: [] for kind in KINDS}
+        return made
 
 
 SESSION = pytest.StashKey[Session]()

@@ -12,6 +12,32 @@ if TYPE_CHECKING:
     from .recipe import Job
 
 
+@dataclass(frozen=True)
+class TrainerRecord:
+    """What a trainer that has trained says of itself. ``logs`` are the entries of its log; ``train_dataset`` are the rows
+    as it prepared them; ``tokenizer`` is None where it was given none. ``arguments`` are its ``TrainingArguments``.
+    """
+
+    logs: tuple[dict[str, Any], ...]
+    train_dataset: Any
+    tokenizer: Any
+    label_smoothing: float
+    arguments: Any = None
+
+    @classmethod
+    def of(cls, trainer: Any) -> TrainerRecord:
+        # transformers called it the tokenizer before 4.46.
+        names = ("processing_class", "tokenizer")
+        found = (getattr(trainer, name, None) for name in names if name in vars(trainer))
+        return cls(
+            logs=tuple(dict(entry) for entry in getattr(getattr(trainer, "state", None), "log_history", ())),
+            train_dataset=getattr(trainer, "train_dataset", None),
+            tokenizer=next((one for one in found if one is not None), None),
+            label_smoothing=float(getattr(trainer.args, "label_smoothing_factor", 0.0) or 0.0),
+            arguments=trainer.args,
+        )
+
+
 @dataclass
 class TrainerLoop:
     """Trains a job with the trainer that ``make_trainer(job)`` returns, and evaluates with its own loss."""
@@ -33,6 +59,7 @@ class TrainerLoop:
         self._trainer = trainer
         try:
             trainer.train(**({"resume_from_checkpoint": str(job.resume_from)} if job.resume_from else {}))
+            job.trainer = TrainerRecord.of(trainer)
         finally:
             # A trainer holds the model and its optimizer: gigabytes that the next run needs.
             self._trainer = None

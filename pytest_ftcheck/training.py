@@ -72,14 +72,21 @@ def update_windows(job: Job) -> Iterator[list[Any]]:
 
 
 def supervised_tokens(batch: Any, model: nn.Module) -> int:
-    """How many labels of a batch count: after the causal shift for token labels, except those of an encoder-decoder,
-    which are not shifted; all for labels of whole rows. 1 where the batch shows no labels.
+    """How many labels of a batch count: after the causal shift for token labels, except those of an encoder-decoder, of
+    masked tokens and of token classes, which are not shifted; all for labels of whole rows. 1 where the batch shows none.
     """
     labels = batch.get("labels") if hasattr(batch, "get") else None
     if labels is None:
         return 1
-    shifted = labels.dim() > 1 and not getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    in_place = getattr(getattr(model, "config", None), "is_encoder_decoder", False) or _labels_in_place(model)
+    shifted = labels.dim() > 1 and not in_place
     return int(((labels[..., 1:] if shifted else labels) != LABEL_PAD).sum())
+
+
+def _labels_in_place(model: nn.Module) -> bool:
+    """Whether labels stand at the positions that predict them, judging by the name of the model's class."""
+    inner = getattr(model, "get_base_model", lambda: model)()
+    return any(kind in type(inner).__name__ for kind in ("MaskedLM", "TokenClassification"))
 
 
 def model_loss(model: nn.Module, batch: Any) -> Tensor:

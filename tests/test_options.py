@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ftcheck.options import OPTIONS, Settings
+from pytest_ftcheck.options import OPTIONS, Option, Settings
 
 # Option -> a value as text, and what it means.
 VALUES: dict[str, tuple[str, Any]] = {
@@ -14,6 +14,13 @@ VALUES: dict[str, tuple[str, Any]] = {
     "seeds": ("2", 2),
     "cache-dir": ("some/folder", "some/folder"),
     "no-cache": ("true", True),
+    "list-checks": ("true", True),
+    "audit": ("stack", "stack"),
+    "checks": ("labels,conduct", ("labels", "conduct")),
+    "methods": ("lora, thin", ("lora", "thin")),
+    "expected-failures": ("training-completes: see #12", {"training-completes": "see #12"}),
+    "time-limit": ("2.5", 2.5),
+    "sabotage": ("report", "report"),
 }
 BY_NAME = {option.name: option for option in OPTIONS}
 NAMES = pytest.mark.parametrize("name", BY_NAME)
@@ -21,13 +28,17 @@ NAMES = pytest.mark.parametrize("name", BY_NAME)
 
 @pytest.fixture
 def shown(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A project whose one test prints the settings of its session."""
+    """A project whose sessions print their settings and end."""
     monkeypatch.delenv("FTCHECK_CACHE_DIR", raising=False)
-    pytester.makepyfile(
+    pytester.makeconftest(
         """
-        from pytest_ftcheck.session import SESSION
-        def test_show(pytestconfig):
-            print("SETTINGS", pytestconfig.stash[SESSION].settings)
+        import pytest
+        from pytest_ftcheck.options import settings
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_cmdline_main(config):
+            print("SETTINGS", settings(config))
+            return 0
         """
     )
     return pytester
@@ -35,7 +46,7 @@ def shown(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 def settings_of(project: pytest.Pytester, *arguments: str) -> str:
     result = project.runpytest_inprocess("-s", "-p", "no:cacheprovider", *arguments)
-    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
     return next(line for line in result.outlines if "SETTINGS" in line).partition("SETTINGS ")[2]
 
 
@@ -71,8 +82,9 @@ def test_from_an_ini_file(shown: pytest.Pytester, name: str) -> None:
 
 @NAMES
 def test_from_native_toml(shown: pytest.Pytester, name: str) -> None:
-    value = VALUES[name][1]
-    literal = "true" if value is True else repr(value)
+    text, value = VALUES[name]
+    kind = BY_NAME[name].ini_type
+    literal = {"bool": "true", "int": repr(value), "string": repr(text), "linelist": repr([text])}[kind]
     shown.makepyprojecttoml(f"[tool.pytest]\n{BY_NAME[name].ini} = {literal}")
     assert settings_of(shown) == expected(name)
 
@@ -81,6 +93,23 @@ def test_from_native_toml(shown: pytest.Pytester, name: str) -> None:
 def test_from_an_ini_table_in_toml(shown: pytest.Pytester, name: str) -> None:
     shown.makepyprojecttoml(f'[tool.pytest.ini_options]\n{BY_NAME[name].ini} = "{VALUES[name][0]}"')
     assert settings_of(shown) == expected(name)
+
+
+def test_an_option_of_lines_can_be_given_several_times_and_in_several_lines(shown: pytest.Pytester) -> None:
+    both = {"a-check": "see #1", "another": "it says: no"}
+    flag = "--ftcheck-expected-failures"
+    given = settings_of(shown, f"{flag}=a-check: see #1", f"{flag}=another: it says: no")
+    assert given == str(Settings(expected_failures=both))
+    shown.makeini("[pytest]\nftcheck_expected_failures =\n    a-check: see #1\n    another: it says: no")
+    assert settings_of(shown) == str(Settings(expected_failures=both))
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.values], ids=lambda option: option.name)
+def test_a_flag_alone_means_its_first_value_and_takes_no_path_for_one(shown: pytest.Pytester, option: Option) -> None:
+    shown.mkdir("folder")
+    for arguments in ((option.flag,), (option.flag, "folder"), (f"{option.flag}={option.values[0]}", "folder")):
+        assert settings_of(shown, *arguments) == str(Settings(**{option.name: option.values[0]}))
+    assert settings_of(shown, option.flag, f"{option.flag}=off") == str(Settings())
 
 
 def test_nothing_given_leaves_every_default(shown: pytest.Pytester) -> None:
@@ -106,6 +135,9 @@ WRONG = [
     ("steps", "1.5", "a whole number of at least 1"),
     ("seeds", "-1", "a whole number of at least 1"),
     ("cache-dir", " ", "a folder"),
+    ("checks", "a,", "names with commas between them"),
+    ("time-limit", "soon", "a number of seconds greater than 0"),
+    ("expected-failures", "a-check", "lines of the form 'check-id: reason'"),
 ]
 
 
@@ -128,6 +160,7 @@ def test_a_wrong_value_ends_the_session_with_one_line(
         ("ftcheck_steps = many", "ERROR: ini option ftcheck_steps is not of its type int: *many*"),
         ("ftcheck_steps = 0", "ERROR: ini option ftcheck_steps is '0'; allowed: a whole number of at least 1"),
         ("ftcheck_require_gpu = perhaps", "ERROR: ini option ftcheck_require_gpu is not of its type bool: *perhaps*"),
+        ("ftcheck_audit = full", "ERROR: ini option ftcheck_audit is 'full'; allowed: recipe, stack, off"),
         ("ftcheck_device = tpu", "ERROR: ini option ftcheck_device is 'tpu'; allowed: auto, cpu, cuda, cuda:N"),
     ],
 )

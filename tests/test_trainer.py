@@ -124,3 +124,17 @@ def test_the_generators_of_a_trainer_do_not_see_the_evaluations() -> None:
     often, once = trainer_recipe(eval_steps=(1, 2, 3, 4, 5, 6)), trainer_recipe(eval_steps=())
     assert run_of(often).loss.train == run_of(once).loss.train
     assert torch.isfinite(torch.tensor(run_of(often).loss.train)).all()
+
+
+def test_a_trainer_writes_checkpoints_evaluates_and_goes_on_where_a_check_asks_for_it(tmp_path: Any) -> None:
+    from pytest_ftcheck.checks.training import Variation, carry_out
+
+    recipe = trainer_recipe(accumulation=2)
+    made = carry_out(recipe, "lora", "cpu", 0, Variation(steps=4, save_steps=2, eval_steps=3))
+    assert made.states is not None
+    assert sorted(made.states.kept()) == [2, 4]
+    # Releases from 5.0 on evaluate once more at the end.
+    assert 3 in {updates for updates, _, _ in made.trace.evaluations} <= {3, 4}
+    rest = carry_out(recipe, "lora", "cpu", 0, Variation(steps=4, save_steps=2, resume_from=made.states.kept()[2]))
+    assert len(rest.trace.updates) == 2
+    assert all(torch.equal(value, made.final[name]) for name, value in rest.final.items())

@@ -1,4 +1,4 @@
-"""All checks, and choosing among them. Importing this imports no torch: checks are listed in every session that asks."""
+"""All checks, and choosing among them. Importing this imports no torch: they are listed in any session."""
 
 from __future__ import annotations
 
@@ -11,8 +11,38 @@ from .check import THEMES, Check, Sabotage, registered
 
 # Each module of checks, in the order in which their checks run: what others rest on comes first.
 MODULES = (
-    *("conduct", "parameters", "optimizer", "schedule", "labels", "loss", "data", "mode"),
-    *("equivalence", "resume", "adapter", "saving", "memory", "learning"),
+    *(
+        "conduct",
+        "parameters",
+        "reach",
+        "movement",
+        "ties",
+        "dtypes",
+        "start",
+        "loaded_adapter",
+        "resizing",
+        "optimizer",
+        "gradients",
+        "clipping",
+        "groups",
+        "updates",
+        "rounding",
+        "learning_rate",
+        "schedule",
+        "labels",
+        "prompts",
+        "endings",
+        "packing",
+        "loss",
+        "reports",
+        "padding",
+        "data",
+        "data_rows",
+        "mode",
+    ),
+    *("equivalence", "neighbours", "transformations", "repetition", "resume", "checkpoints"),
+    *("adapter", "adapter_settings", "adapter_layers", "several", "combining", "merging", "merged_weights"),
+    *("saving", "saved_files", "saved_settings", "loading", "auto_classes", "memory", "static_memory", "learning"),
 )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import FtcheckError, TrainingError
 from ..execution import adapted_model, base_model, rows_of
 from ..isolation import evaluation_mode, preserved_settings
 from ..methods import Full
 from .check import NotApplicable
-from .training import AS_DECLARED, Training, Variation, carry_out, few_rows
+from .few import few_rows
+from .training import AS_DECLARED, TIME_LIMIT_S, Training, Variation, carry_out
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..observers.trace import Trace
     from ..recipe import Recipe
 
+T = TypeVar("T")
+
 
 class Evidence:
     """One recipe under one of its methods, on one device, from one seed.
@@ -28,8 +31,11 @@ class Evidence:
     A training that fails is remembered too: each check that asks for it gets the same TrainingError.
     """
 
-    def __init__(self, recipe: Recipe, method: str, device: str = "cpu", seed: int = 0) -> None:
+    def __init__(
+        self, recipe: Recipe, method: str, device: str = "cpu", seed: int = 0, time_limit_s: float | None = None
+    ) -> None:
         self.recipe, self.method_name, self.device, self.seed = recipe, method, device, seed
+        self._limit_s = time_limit_s or TIME_LIMIT_S
         self._trainings: dict[Variation, Training | FtcheckError] = {}
         self._short: Recipe | None = None
         self._memo: dict[Any, Any] = {}
@@ -80,12 +86,12 @@ class Evidence:
     def _carry_out(self, change: Variation) -> Training:
         recipe = self.recipe if change.whole_data else self.short_recipe
         if recipe is self.recipe or change != AS_DECLARED:
-            return carry_out(recipe, self.method_name, self.device, self.seed, change)
+            return carry_out(recipe, self.method_name, self.device, self.seed, change, self._limit_s)
         try:
-            return carry_out(recipe, self.method_name, self.device, self.seed, change)
+            return carry_out(recipe, self.method_name, self.device, self.seed, change, self._limit_s)
         except TrainingError:
             # Perhaps it needs its data as they are; if it fails with them too, that is the answer.
-            made = carry_out(self.recipe, self.method_name, self.device, self.seed, change)
+            made = carry_out(self.recipe, self.method_name, self.device, self.seed, change, self._limit_s)
             self._short = self.recipe
             return made
 
@@ -105,7 +111,10 @@ class Evidence:
     def base_model(self) -> nn.Module:
         """The base model, in the recipe's dtype, on the device."""
         with preserved_settings(self.recipe.threads):
-            return base_model(self.recipe, self.seed).to(self.device)
+            model = base_model(self.recipe, self.seed).to(self.device)
+        if getattr(model, "built_by_training", False):
+            raise NotApplicable("the script builds its model by itself; give Recipe.from_script the base model as well")
+        return model
 
     def adapted_model(self) -> nn.Module:
         """What trains, as ``adapt`` makes it; also where the training itself adapts (``job.replace_model``)."""
@@ -131,15 +140,30 @@ class Evidence:
         import torch
 
         if ("moved", by) not in self._memo:
-            model = copy.deepcopy(self.trace.model) if self.trained_elsewhere else self.adapted_model()
+            model = copy_of(self.trace.model) if self.trained_elsewhere else self.adapted_model()
             generator = torch.Generator().manual_seed(self.seed + 1)
             with torch.no_grad():
-                for parameter in model.parameters():
-                    if parameter.requires_grad:
+                for name, parameter in model.named_parameters():
+                    # Before 0.6 PEFT leaves the original of a copied module trainable, though nothing reaches it.
+                    if parameter.requires_grad and ".original_module." not in name:
                         noise = torch.randn(parameter.shape, generator=generator)
                         parameter.add_((by * noise).to(parameter))
             self._memo["moved", by] = model
-        return copy.deepcopy(self._memo["moved", by])
+        return copy.deepcopy(self._memo["moved", by])  # type: ignore[no-any-return]
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """What ``make()`` returns, made when it is first asked for under ``key``; that it is not applicable or fails is
+        remembered too. Whoever takes it must not change it.
+        """
+        if key not in self._memo:
+            try:
+                self._memo[key] = make()
+            except (NotApplicable, FtcheckError) as answer:
+                self._memo[key] = answer
+        made = self._memo[key]
+        if isinstance(made, (NotApplicable, FtcheckError)):
+            raise made.with_traceback(None)
+        return made  # type: ignore[no-any-return]
 
     # Outputs.
 
@@ -148,7 +172,9 @@ class Evidence:
         forwards = self.trace.forwards
         if not forwards:
             raise NotApplicable("no forward pass of the model was seen")
-        left_out = ("labels", "num_items_in_batch", "return_outputs")
+        left_out = ["labels", "num_items_in_batch", "return_outputs"]
+        if _decodes_labels(self.trace.model, forwards[0].inputs):
+            left_out.remove("labels")
         return {key: value for key, value in forwards[0].inputs.items() if key not in left_out}
 
     def logits(self, model: nn.Module, **changes: Any) -> Tensor:
@@ -158,10 +184,44 @@ class Evidence:
         from ..observers.loss import logits_of
 
         with torch.no_grad(), evaluation_mode(model), _silent():
-            logits = logits_of(model(**{**self.inputs(), **changes}))
+            inputs = {**self.inputs(), **changes}
+            logits = logits_of(self._output(model, inputs))
+            if logits is None:
+                # A trainer's own flag (TRL's fused_lm_head) may have asked for the loss alone.
+                tensors = {key: value for key, value in inputs.items() if isinstance(value, torch.Tensor)}
+                logits = logits_of(self._output(model, {**tensors, **changes}))
         if logits is None:
             raise NotApplicable("the model's output shows no logits")
         return logits.float()
+
+    def _output(self, model: nn.Module, inputs: dict[str, Any]) -> Any:
+        """What ``model`` returns; with the labels of the training where it cannot be called without any."""
+        try:
+            return model(**inputs)
+        except Exception:
+            labels = self.trace.forwards[0].inputs.get("labels")
+            if labels is None or "labels" in inputs:
+                raise
+            return model(**inputs, labels=labels)
+
+
+def _decodes_labels(model: nn.Module, inputs: dict[str, Any]) -> bool:
+    """Whether the model is an encoder-decoder that makes its decoder's inputs from the labels."""
+    config = getattr(model, "config", None)
+    given = any(name in inputs for name in ("decoder_input_ids", "decoder_inputs_embeds"))
+    return bool(getattr(config, "is_encoder_decoder", False)) and not given
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A copy of a model that trained, with its class's own forward: one that a trainer put on the model (TRL does)
+    would go on calling the original.
+    """
+    import copy
+
+    copied = copy.deepcopy(model)
+    for one in (copied, getattr(copied, "get_base_model", lambda: copied)()):
+        vars(one).pop("forward", None)
+    return copied
 
 
 def adapters(model: nn.Module) -> list[tuple[str, nn.Module]]:

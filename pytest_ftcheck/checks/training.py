@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TrainingError
 from ..execution import build_job, train_job
 from ..isolation import preserved_settings
-from ..observers.events import Events
+from ..observers.events import Events, Watcher
 from ..observers.trace import Tensors, Trace
 from .deadline import deadline
+from .dropout import WithoutDropout
+from .standstill import Standstill
+from .states import States
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,9 +36,10 @@ class Variation:
     """What differs from the recipe in a training of the audit; None leaves it as declared.
 
     ``whole_data``: all rows, and not the few that make several short epochs. ``save_steps`` and ``eval_steps`` ask the
-    loop to write a checkpoint and to evaluate after every so many updates, ``resume_from`` is a checkpoint to go on from.
-    ``without_dropout`` sets every dropout of the model to 0. ``prepare`` is applied to the built model before training
-    begins. ``disturbed``: the random number generators are moved on between building the model and training it.
+    loop to write a checkpoint and to evaluate after every so many updates, ``resume_from`` is a checkpoint to go on
+    from. ``without_dropout`` sets every dropout of the model to 0. ``prepare`` is applied to the built model before
+    training begins. ``disturbed``: the random number generators are moved on between building the model and training
+    it. ``still``: every update is undone, so that all of them are made from the same parameters.
     """
 
     steps: int = AUDIT_STEPS
@@ -48,6 +53,12 @@ class Variation:
     without_dropout: bool = False
     prepare: Callable[[nn.Module], None] | None = None
     disturbed: bool = False
+    still: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it writes checkpoints or goes on from one: then the states before every update are kept."""
+        return self.save_steps is not None or self.resume_from is not None
 
 
 AS_DECLARED = Variation()
@@ -58,7 +69,8 @@ class Training:
     """A training that was made: its job (with the model as it was left), what was traced, and what it changed.
 
     ``settings_before`` and ``settings_after`` are torch's global settings around it. ``folder`` is the job's output
-    folder, which lives as long as this object.
+    folder, which lives as long as this object. ``states`` are kept where checkpoints are written or gone on from.
+    ``given`` is the model that ``train(job)`` received, which need not be what trained, and ``base_state`` its weights.
     """
 
     job: Job
@@ -68,6 +80,8 @@ class Training:
     settings_after: dict[str, Any]
     base_state: Tensors
     folder: tempfile.TemporaryDirectory[str] = field(repr=False)
+    states: States | None = None
+    given: nn.Module | None = None
 
     @property
     def output_dir(self) -> Path:
@@ -79,7 +93,9 @@ class Training:
         return {name: parameter.detach() for name, parameter in self.trace.model.named_parameters()}
 
 
-def carry_out(recipe: Recipe, method: str, device: str, seed: int, change: Variation) -> Training:
+def carry_out(
+    recipe: Recipe, method: str, device: str, seed: int, change: Variation, limit_s: float = TIME_LIMIT_S
+) -> Training:
     """Train ``recipe`` shortly, as changed by ``change``, and trace it. Raises TrainingError where it fails."""
     recipe = recipe.replace(
         batch_size=change.batch_size or recipe.batch_size,
@@ -88,43 +104,39 @@ def carry_out(recipe: Recipe, method: str, device: str, seed: int, change: Varia
     seed = seed if change.seed is None else change.seed
     folder = tempfile.TemporaryDirectory(prefix="ftcheck-")
     what = f"{method}: train(job) of {change.steps} updates"
-    with preserved_settings(recipe.threads), deadline(TIME_LIMIT_S, what):
+    with preserved_settings(recipe.threads), deadline(limit_s, what):
         job, declared = build_job(recipe, method, seed, change.steps, device, Path(folder.name))
         base_state = {name: p.detach().clone() for name, p in job.model.named_parameters()}
         job.save_steps, job.eval_steps, job.resume_from = change.save_steps, change.eval_steps, change.resume_from
+        given = job.model
         _prepare(job, change)
-        trace, before = Trace(), global_settings()
-        with Events([trace]).listening() as events:
+        states = States(Path(folder.name)) if change.interrupted else None
+        trace, before = Trace(change.steps) if states else Trace(), global_settings()
+        watchers = [trace, *_interventions(change), *([states] if states else [])]
+        with Events(watchers).listening() as events:
             train_job(job, method, events, lambda: len(trace.updates))
         after = global_settings()
     if not trace.updates:
-        from ..failures import wrong_number_of_updates
+        from ..failures import no_update
 
-        raise TrainingError(wrong_number_of_updates(method, 0, change.steps))
-    return Training(job, trace, declared, before, after, base_state, folder)
+        raise TrainingError(no_update(method, change.steps, trace, events.foreign_steps))
+    if states is not None:
+        states.training_ended()
+    return Training(job, trace, declared, before, after, base_state, folder, states, given)
+
+
+def _interventions(change: Variation) -> list[Watcher]:
+    """What acts on the training while it runs."""
+    return [*([WithoutDropout()] if change.without_dropout else []), *([Standstill()] if change.still else [])]
 
 
 def _prepare(job: Job, change: Variation) -> None:
     import torch
 
-    if change.without_dropout:
-        without_dropout(job.model)
     if change.prepare is not None:
         change.prepare(job.model)
     if change.disturbed:
         torch.manual_seed(job.seed + 7919)
-
-
-def without_dropout(model: nn.Module) -> None:
-    """Set every dropout of ``model`` to 0: of its modules, and what attention functions read off theirs."""
-    from torch import nn
-
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        for name in ("dropout", "attention_dropout", "attn_dropout", "dropout_prob", "dropout_p"):
-            if isinstance(vars(module).get(name), float):
-                setattr(module, name, 0.0)
 
 
 def global_settings() -> dict[str, Any]:
@@ -137,40 +149,6 @@ def global_settings() -> dict[str, Any]:
         "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "anomaly detection": torch.is_anomaly_enabled(),
         "autocast on the CPU": torch.is_autocast_enabled("cpu"),
+        "default device": str(torch.get_default_device()),
+        "working directory": os.getcwd(),
     }
-
-
-def few_rows(rows: Any, batch_size: int, accumulation: int) -> Any:
-    """The first rows of a data set: enough for three updates an epoch, of which the last has a single short batch.
-
-    Rows without a length, or fewer, come back as they are.
-    """
-    if not hasattr(rows, "__len__"):
-        return rows
-    window = batch_size * accumulation
-    wanted = 2 * window + (batch_size // 2 or 1)
-    if len(rows) <= wanted:
-        return rows
-    if hasattr(rows, "select"):
-        return rows.select(range(wanted))
-    return rows[:wanted] if isinstance(rows, (list, tuple)) else FirstRows(rows, wanted)
-
-
-class FirstRows(Sequence[Any]):
-    """The first rows of a data set, which otherwise behaves as itself."""
-
-    def __init__(self, rows: Any, count: int) -> None:
-        self._rows, self._count = rows, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._rows[i] for i in range(*index.indices(self._count))]
-        if not -self._count <= index < self._count:
-            raise IndexError(index)
-        return self._rows[index % self._count]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._rows, name)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from ..codec import Record
 from .check import Finding
 
-# "blocked": the training that the check looks at did not run, which is a failure. "stale": expected to fail, and passed.
+# "blocked": the training to look at did not run, which is a failure. "stale": expected to fail, and passed.
 FAILURES = ("failed", "blocked", "stale", "error")
 STATUSES = ("passed", "not applicable", "expected failure", *FAILURES)
+
+# A verdict is read on a screen.
+MOST_LINES = 24
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,45 @@ class Verdict(Record):
     reason: str = ""
     links: tuple[str, ...] = ()
     seconds: float = 0.0
+    recipe: str = ""
+
+    @property
+    def id(self) -> str:
+        """``full-labels-shifted-once``: the check and the method that it was tried on."""
+        return f"{self.method}-{self.check}"
 
     @property
     def failed(self) -> bool:
         return self.status in FAILURES
 
-    def __str__(self) -> str:
-        """The verdict as it is read: a headline, and the findings with cause, remedy and links."""
-        head = f"{self.check} ({self.method}): {self.status}"
+    @property
+    def applies(self) -> bool:
+        """Whether there was something to look at."""
+        return self.status != "not applicable"
+
+    @property
+    def headline(self) -> str:
+        """The first line of the first finding, or of the reason, or the status."""
+        return self.lines()[0]
+
+    def lines(self) -> list[str]:
+        """What was found, numbers first, with cause, remedy, claim and links; as many findings as fit on a screen."""
         if not self.findings:
-            return f"{head}: {self.reason}" if self.reason else head
-        lines = [line for finding in self.findings for line in finding.lines()]
-        lines[0] = f"{self.check} ({self.method}): {lines[0]}"
+            return (self.reason or self.status).splitlines()
         tail = [f"  claim: {self.claim}"]
         tail += [f"  see: {' '.join(self.links[:2])}"] if self.links else []
         tail += [f"  {self.reason}"] if self.reason else []
-        return "\n".join([*lines, *tail])
+        shown = self.findings[0].lines()[: MOST_LINES - len(tail)]
+        for index, finding in enumerate(self.findings[1:], start=1):
+            lines = finding.lines()
+            if len(shown) + len(lines) + len(tail) >= MOST_LINES:
+                shown.append(f"and {len(self.findings) - index} more, such as: {finding.summary}")
+                break
+            shown += lines
+        return [*shown, *tail]
+
+    def __str__(self) -> str:
+        """The verdict as it is read: which check, on which method, and what it found."""
+        first, *others = self.lines()
+        status = "" if self.findings or first == self.status else f"{self.status}: "
+        return "\n".join([f"{self.check} ({self.method}): {status}{first}", *others])

@@ -8,6 +8,7 @@ all optimizers, and the start of a backward pass by wrapping ``torch.autograd.ba
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,12 @@ class Watcher:
     def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
         """It has stepped."""
 
+    def optimizer_rebuilt(self, old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
+        """``new``, which holds parameters of ``old``, is about to step in its place."""
+
+    def schedule_stepped(self, schedule: torch.optim.lr_scheduler.LRScheduler, created: bool) -> None:
+        """A learning rate schedule of such an optimizer has stepped; ``created``: by its own constructor."""
+
 
 class Events:
     """Announces the events of one model's training to ``watchers``, in their order, while ``listening()``."""
@@ -55,7 +62,10 @@ class Events:
         self.model: nn.Module | None = None
         self._owned: list[torch.optim.Optimizer] = []
         self._hooks: list[Any] = []
+        # Steps of optimizers that hold no parameter of the model.
+        self.foreign_steps = 0
         self._muted = 0
+        self._backward_since_update = False
         self._unscaled: dict[int, tuple[Tensor, Tensor]] = {}
 
     def attach(self, model: nn.Module) -> None:
@@ -77,7 +87,7 @@ class Events:
 
         before = register_optimizer_step_pre_hook(self._on_update_begins)
         after = register_optimizer_step_post_hook(self._on_update_ends)
-        with self._wrapped_backward(), self._wrapped_scaler():
+        with self._wrapped_backward(), self._wrapped_scaler(), self._wrapped_schedules():
             try:
                 yield self
             finally:
@@ -111,13 +121,32 @@ class Events:
             for watcher in self.watchers:
                 watcher.forward_ends(output)
 
-    def _on_update_begins(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _on_update_begins(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         if self._muted or not self._holds_ours(optimizer):
-            return
+            self.foreign_steps += not self._muted
+            return None
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure):
+            return self._announce_update(optimizer)
+        # A closure makes the gradients within the step (Lightning, LBFGS): the update begins when it has run.
+        announced: list[bool] = []
+
+        def observed() -> Any:
+            result = closure()
+            if not announced:
+                announced.append(True)
+                self._announce_update(optimizer)
+            return result
+
+        return (args[0], observed), {key: value for key, value in kwargs.items() if key != "closure"}
+
+    def _announce_update(self, optimizer: torch.optim.Optimizer) -> None:
         for watcher in self.watchers:
             watcher.optimizer_steps(optimizer)
             if optimizer is self._owned[0]:
                 watcher.update_begins(optimizer)
+        if optimizer is self._owned[0]:
+            self._backward_since_update = False
 
     def _on_update_ends(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if not self._muted and self._owned and optimizer is self._owned[0]:
@@ -130,11 +159,19 @@ class Events:
             return True
         if self.model is None:
             return False
-        ours = {id(p) for p in self.model.parameters()}
-        if any(id(p) in ours for group in optimizer.param_groups for p in group["params"]):
+        held = _held(optimizer)
+        if not any(id(p) in held for p in self.model.parameters()):
+            return False
+        # After a backward pass, one with the same parameters takes the other's place; two that step one after the other
+        # share them.
+        rebuilt = [i for i, known in enumerate(self._owned) if self._backward_since_update and held & _held(known)]
+        for index in rebuilt[:1]:
+            for watcher in self.watchers:
+                watcher.optimizer_rebuilt(self._owned[index], optimizer)
+            self._owned[index] = optimizer
+        if not rebuilt:
             self._owned.append(optimizer)
-            return True
-        return False
+        return True
 
     @contextlib.contextmanager
     def _wrapped_backward(self) -> Iterator[None]:
@@ -152,6 +189,7 @@ class Events:
                 watcher.backward_begins(unscaled if scaled is loss else loss)
                 if scaled is loss and unscaled:
                     watcher.backward_scaled(float(loss.detach() / unscaled.detach()))
+            self._backward_since_update = True
             original(tensors, *args, **kwargs)
             for watcher in self.watchers:
                 watcher.backward_ends()
@@ -182,3 +220,30 @@ class Events:
             yield
         finally:
             scaler.scale = original  # type: ignore[method-assign]
+
+    @contextlib.contextmanager
+    def _wrapped_schedules(self) -> Iterator[None]:
+        """Announce the steps of learning rate schedules; torch has no hook for them."""
+        from torch.optim.lr_scheduler import LRScheduler
+
+        original = LRScheduler.step
+
+        @functools.wraps(original)
+        def step(this: Any, *args: Any, **kwargs: Any) -> None:
+            created = not getattr(this, "_step_count", 0)
+            original(this, *args, **kwargs)
+            ours = {id(p) for p in self.model.parameters()} if self.model is not None else set()
+            if not self._muted and ours & _held(this.optimizer):
+                for watcher in self.watchers:
+                    watcher.schedule_stepped(this, created)
+
+        LRScheduler.step = step  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            LRScheduler.step = original  # type: ignore[method-assign]
+
+
+def _held(optimizer: torch.optim.Optimizer) -> set[int]:
+    """The ids of an optimizer's parameters."""
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}

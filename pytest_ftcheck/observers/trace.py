@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .events import Watcher
+from .head import HeadInput
 from .loss import logits_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class ForwardPass:
     ``inputs`` are its arguments by name, tensors as copies. ``recording``: gradients were being recorded.
     ``in_eval_mode`` names the modules whose ``training`` flag was off. ``logits`` [..., vocabulary] in float32 and
     ``logits_gradient``, the derivative of what ``backward`` was called on, are None where there were none.
-    ``own_loss`` is the loss that the model itself returned, if it did.
+    ``own_loss`` is the loss that the model itself returned, if it did. Where the loss was not taken of the output's
+    logits, because it is fused or under mixed precision, both are worked out from the hidden states.
     """
 
     inputs: dict[str, Any]
@@ -79,7 +81,8 @@ class Update:
 
     ``gradients`` are those that the optimizer's step saw, ``before`` and ``after`` the parameters around it (all three in
     the first updates only). ``lr`` and ``groups`` describe the optimizer groups at this step: the names of each group's
-    parameters, and its other settings.
+    parameters, and its other settings. ``trainable`` names the parameters that require a gradient at this step, and
+    ``not_finite`` those whose gradient holds a NaN or an infinity.
     """
 
     backwards: list[Backward]
@@ -89,6 +92,8 @@ class Update:
     gradients: Tensors = field(default_factory=dict)
     before: Tensors = field(default_factory=dict)
     after: Tensors = field(default_factory=dict)
+    trainable: frozenset[str] = frozenset()
+    not_finite: tuple[str, ...] = ()
 
     @property
     def forwards(self) -> list[ForwardPass]:
@@ -110,9 +115,12 @@ class Group:
 
 
 class Trace(Watcher):
-    """What happened in a training. ``model`` is what trained, as it was left."""
+    """What happened in a training. ``model`` is what trained, as it was left. Of the first ``deep`` updates gradients
+    and parameters are kept as tensors.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, deep: int = DEEP_UPDATES) -> None:
+        self._deep = deep
         self.updates: list[Update] = []
         # Forward passes that recorded nothing: evaluations within the loop, reference models that share the module.
         # Each with the number of updates and of backward passes before it.
@@ -121,11 +129,20 @@ class Trace(Watcher):
         self.initial_buffers: Tensors = {}
         self.trainable: dict[str, bool] = {}
         self.optimizers: list[torch.optim.Optimizer] = []
+        # The updates (from 0) that an optimizer made anew has begun with.
+        self.rebuilt: list[int] = []
+        # The updates before each learning rate schedule was made.
+        self.schedules: list[int] = []
+        # For each step of a schedule the updates before it, and the backward passes since the last of them.
+        self.schedule_steps: list[tuple[int, int]] = []
         self._model: nn.Module | None = None
         self._forwards: list[ForwardPass] = []
         self._backwards: list[Backward] = []
         self._names: dict[int, str] = {}
         self._current: ForwardPass | None = None
+        # What the output head read in forward passes whose logits do not show.
+        self._head: HeadInput | None = None
+        self._hidden: list[tuple[ForwardPass, HeadInput]] = []
 
     @property
     def model(self) -> nn.Module:
@@ -136,6 +153,11 @@ class Trace(Watcher):
     def forwards(self) -> list[ForwardPass]:
         """All forward passes that gradients were recorded in and an update followed."""
         return [forward for update in self.updates for forward in update.forwards]
+
+    @property
+    def unanswered(self) -> list[ForwardPass]:
+        """Forward passes that gradients were recorded in and no backward pass followed."""
+        return self._forwards
 
     @property
     def unfinished(self) -> list[Backward]:
@@ -154,6 +176,9 @@ class Trace(Watcher):
         in_eval_mode = tuple(name for name, module in self.model.named_modules() if not module.training)
         inputs = {name: _copied(value) for name, value in named_arguments(self.model, args, kwargs)}
         self._current = this = ForwardPass(inputs, torch.is_grad_enabled(), in_eval_mode)
+        if self._head is not None:
+            self._head.release()
+        self._head = HeadInput(self.model) if this.recording else None
         if this.recording:
             self._forwards.append(this)
         else:
@@ -162,12 +187,16 @@ class Trace(Watcher):
     def forward_ends(self, output: Any) -> None:
         import torch
 
-        this = self._current
+        this, head = self._current, self._head
         if this is None:
             return
+        if head is not None:
+            head.release()
         this.output_type = type(output).__name__
         logits, loss = logits_of(output), getattr(output, "loss", None)
         this.own_loss = float(loss.detach()) if isinstance(loss, torch.Tensor) and loss.dim() == 0 else None
+        if head is not None:
+            self._hidden.append((this, head))
         if logits is None or logits.numel() > MOST_LOGITS:
             return
         this.logits = logits.detach().float().clone()
@@ -192,14 +221,28 @@ class Trace(Watcher):
         if not any(optimizer is known for known in self.optimizers):
             self.optimizers.append(optimizer)
 
+    def optimizer_rebuilt(self, old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
+        self.optimizers = [new if known is old else known for known in self.optimizers]
+        self.rebuilt.append(len(self.updates))
+
+    def schedule_stepped(self, schedule: torch.optim.lr_scheduler.LRScheduler, created: bool) -> None:
+        if created:
+            self.schedules.append(len(self.updates))
+        else:
+            self.schedule_steps.append((len(self.updates), len(self._backwards)))
+
     def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
         deep = self._is_deep()
+        self._recover_logits()
         if not self.updates:
             # A training may have cast, moved or frozen since it was attached; what counts is what the first update finds.
             self._note_parameters()
         groups = [self._group(one, group) for one in self.optimizers for group in one.param_groups]
         rates = tuple(float(group.settings.get("lr", "nan")) for group in groups)
         update = Update(self._backwards, rates, groups, deep)
+        named = list(self.model.named_parameters())
+        update.trainable = frozenset(name for name, p in named if p.requires_grad)
+        update.not_finite = tuple(name for name, p in named if p.grad is not None and not p.grad.isfinite().all())
         if deep:
             update.gradients, update.before = self._gradients(), self._parameters()
         self.updates.append(update)
@@ -209,8 +252,18 @@ class Trace(Watcher):
         if self.updates[-1].deep:
             self.updates[-1].after = self._parameters()
 
+    def _recover_logits(self) -> None:
+        """Before the head's weight changes: logits that the loss was not taken of, because it is fused or the output is
+        a copy, from what the head read.
+        """
+        for forward, head in self._hidden:
+            recovered = head.logits(MOST_LOGITS) if forward.logits_gradient is None else None
+            if recovered is not None:
+                forward.logits, forward.logits_gradient = recovered
+        self._hidden = []
+
     def _is_deep(self) -> bool:
-        return len(self.updates) < DEEP_UPDATES
+        return len(self.updates) < self._deep
 
     def _note_parameters(self) -> None:
         self._names = {id(p): name for name, p in self.model.named_parameters()}

@@ -1,14 +1,15 @@
-"""A training loop with everything that a real one has, and nothing wrong: the reference that broken ones differ from."""
+"""A training loop with everything that a real one has, and nothing wrong: what broken ones differ from."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..training import supervised_tokens
+from . import checkpoint
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from ..recipe import Job
@@ -28,17 +29,23 @@ def train(job: Job) -> None:
     trainable = [p for p in job.model.parameters() if p.requires_grad]
     windows = epochs(job)
     job.model.train()
-    for update in range(1, job.steps + 1):
+    done = 0
+    if job.resume_from is not None:
+        done = checkpoint.load(job.resume_from, job.model, optimizer, schedule)
+        windows = itertools.islice(windows, done, None)
+    for update in range(done + 1, job.steps + 1):
         batches = [job.collate(rows) for rows in next(windows)]
         tokens = [supervised_tokens(batch, job.model) for batch in batches]
         for batch, count in zip(batches, tokens, strict=True):
-            (job.loss(job.model, batch) * (count / sum(tokens))).backward()
+            (job.loss(job.model, batch) * (count / sum(tokens))).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trainable, MAX_GRAD_NORM)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if job.eval_steps and update % job.eval_steps == 0:
             evaluate(job)
+        if job.save_steps and update % job.save_steps == 0:
+            checkpoint.save(job.output_dir / f"checkpoint-{update}", job.model, optimizer, schedule, update)
 
 
 def decayed_and_not(model: nn.Module) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,21 +38,26 @@ class Layer:
 def is_linear(module: nn.Module) -> bool:
     """Whether ``module`` is a Linear or the transposed Conv1D of transformers' GPT-2."""
     from torch import nn
-    from transformers.pytorch_utils import Conv1D
 
-    return isinstance(module, (nn.Linear, Conv1D))
+    return isinstance(module, nn.Linear) or _is_conv1d(module)
+
+
+def _is_conv1d(module: nn.Module) -> bool:
+    """Whether it is transformers' Conv1D; where transformers is not loaded, no model has one."""
+    library = sys.modules.get("transformers.pytorch_utils")
+    return library is not None and isinstance(module, library.Conv1D)
 
 
 def layer_of(module: nn.Module) -> Layer | None:
     """``module`` as a layer that LoRA can adapt, or None where it cannot."""
     from torch import nn
-    from transformers.pytorch_utils import Conv1D
 
     kind = type(module).__name__
     if isinstance(module, nn.Linear):
         return Layer(kind, module.in_features, module.out_features)
-    if isinstance(module, Conv1D):
-        return Layer(kind, *module.weight.shape)
+    if _is_conv1d(module):
+        weight: Any = module.weight
+        return Layer(kind, *weight.shape)
     if isinstance(module, nn.Embedding):
         return Layer(kind, module.num_embeddings, module.embedding_dim)
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):

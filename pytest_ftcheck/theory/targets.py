@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Union
@@ -132,11 +133,10 @@ def _default_targets(model: nn.Module) -> Sequence[str] | str:
 
 def _heads(model: nn.Module, method: LoRA) -> set[str]:
     """What "all-linear" leaves out: the output embedding, or else the classification head."""
-    from transformers import PreTrainedModel
-
-    if not isinstance(model, PreTrainedModel):
+    library = sys.modules.get("transformers")
+    if library is None or not isinstance(model, library.PreTrainedModel):
         return set()
-    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    output = model.get_output_embeddings()
     if output is not None:
         return {name for name, module in model.named_modules() if module is output}
     return set(HEADS["SEQ_CLS"]) if method.task_type == "SEQ_CLS" else set()

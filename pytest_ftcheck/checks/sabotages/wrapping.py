@@ -49,11 +49,15 @@ def patched(owner: Any, name: str, value: Any) -> Any:
         setattr(owner, name, original)
 
 
-def forward_inputs(job: Job, change: Callable[[dict[str, Any]], dict[str, Any]]) -> contextlib.AbstractContextManager[Any]:
+def forward_inputs(
+    job: Job, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> contextlib.AbstractContextManager[Any]:
     """While it lasts, the model is called with its training inputs (by name) as ``change`` returns them."""
     from ...observers.trace import named_arguments
 
-    def before(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def before(
+        model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (), change(dict(named_arguments(model, args, kwargs)))
 
     @contextlib.contextmanager

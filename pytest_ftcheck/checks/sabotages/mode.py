@@ -1,0 +1,135 @@
+"""Breaking dropout and the training flag."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from ..check import NotApplicable, Sabotage
+from .movement import longest_list
+from .parameters import adapted_by, in_adapted
+from .wrapping import around_training, patched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import nn
+
+    from ...recipe import Job, Recipe
+
+
+def _before_each_pass(change: Callable[[nn.Module, int], None]) -> Callable[[Recipe], Recipe]:
+    """A sabotage's ``apply``: ``change(model, updates so far)`` is called before each forward pass of the training."""
+
+    @contextlib.contextmanager
+    def hooked(job: Job) -> Iterator[None]:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        steps = 0
+
+        def stepped(*_: Any) -> None:
+            nonlocal steps
+            steps += 1
+
+        hooks = [
+            register_optimizer_step_post_hook(stepped),
+            job.model.register_forward_pre_hook(lambda model, _: change(model, steps), prepend=True),
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def apply(recipe: Recipe) -> Recipe:
+        from ..mode import dropout_rates
+
+        if not any(dropout_rates(adapted_by(recipe, kind)) for kind in ("full", "adapter") if _declares(recipe, kind)):
+            raise NotApplicable("the recipe's model has no dropout")
+        return around_training(recipe, hooked)
+
+    return apply
+
+
+def _declares(recipe: Recipe, kind: str) -> bool:
+    from ...methods import Full
+
+    return any(isinstance(method, Full) == (kind == "full") for method in recipe.declared_methods.values())
+
+
+def _always_in_eval_mode(model: nn.Module, _: int) -> None:
+    model.eval()
+
+
+def _in_eval_mode_later(model: nn.Module, steps: int) -> None:
+    if steps >= 3:
+        model.eval()
+
+
+def _train_where_nothing_is_recorded(model: nn.Module, _: int) -> None:
+    import torch
+
+    if not torch.is_grad_enabled():
+        model.train()
+
+
+@contextlib.contextmanager
+def _gradients_everywhere(_: Job) -> Iterator[None]:
+    import torch
+
+    with patched(torch, "no_grad", torch.enable_grad), patched(torch, "inference_mode", torch.enable_grad):
+        yield
+
+
+def _more_dropout(model: nn.Module) -> None:
+    """Every dropout of a half where there is one."""
+    from torch import nn
+
+    from ..mode import dropout_rates
+
+    rates = dropout_rates(model)
+    if not rates:
+        raise NotApplicable("the recipe's model has no dropout")
+    for name in rates:
+        module: Any = model.get_submodule(name)
+        if isinstance(module, nn.Dropout):
+            module.p = 0.5
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, float) and value == rates[name]:
+                setattr(module, attribute, 0.5)
+
+
+def _dropout_for_ever(model: nn.Module) -> None:
+    longest_list(model)[0].register_forward_hook(_dropped)
+
+
+def _dropped(_: nn.Module, args: Any, output: Any) -> Any:
+    import torch.nn.functional as F
+
+    if isinstance(output, tuple):
+        return (F.dropout(output[0], 0.1), *output[1:])
+    return F.dropout(output, 0.1)
+
+
+NEVER_IN_TRAINING_MODE = Sabotage(
+    "never-in-training-mode", "the model trains in evaluation mode", _before_each_pass(_always_in_eval_mode)
+)
+NOT_BACK_IN_TRAINING_MODE = Sabotage(
+    "not-back-in-training-mode",
+    "after some updates the model stays in evaluation mode",
+    _before_each_pass(_in_eval_mode_later),
+)
+EVALUATES_IN_TRAINING_MODE = Sabotage(
+    "evaluates-in-training-mode",
+    "evaluations leave dropout on",
+    _before_each_pass(_train_where_nothing_is_recorded),
+)
+EVALUATION_RECORDS = Sabotage(
+    "evaluation-records",
+    "evaluations record gradients",
+    lambda recipe: around_training(recipe, _gradients_everywhere),
+)
+DROPOUT_CHANGED = Sabotage("dropout-changed", "every dropout is set to a half", in_adapted(_more_dropout, "any"))
+DROPOUT_STAYS_ON = Sabotage(
+    "dropout-stays-on", "the first layer drops out in evaluation too", in_adapted(_dropout_for_ever, "any")
+)

@@ -1,0 +1,78 @@
+"""Breaking how rows share a batch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..check import NotApplicable, Sabotage
+from .targets import IGNORED, refuse_other_models
+from .wrapping import around_training, forward_inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...recipe import Recipe
+
+Inputs = dict[str, Any]
+
+
+def _with_inputs(recipe: Recipe, change: Callable[[Inputs, list[Tensor]], Inputs]) -> Recipe:
+    """``recipe`` whose model is called on what ``change`` makes of its inputs and of the places of each row's tokens.
+
+    NotApplicable where the model has no loss or no positions of its own: a loss outside it would not know.
+    """
+    refuse_other_models(recipe)
+    takes = inspect.signature(recipe.model().forward).parameters
+    if recipe.loss is not None or not {"labels", "position_ids"} <= set(takes):
+        raise NotApplicable("the loss is not the model's own, or it takes no position_ids")
+
+    def changed(inputs: Inputs) -> Inputs:
+        ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+        if ids is None or mask is None or inputs.get("labels") is None:
+            return inputs
+        return {**inputs, **change(inputs, [row.nonzero()[:, 0] for row in mask])}
+
+    return around_training(recipe, lambda job: forward_inputs(job, changed))
+
+
+def _packed(inputs: Inputs, places: list[Tensor]) -> Inputs:
+    """All rows in one, without padding, under a mask of ones."""
+    import torch
+
+    def joined(name: str) -> Tensor:
+        return torch.cat([inputs[name][row, at] for row, at in enumerate(places)])[None]
+
+    labels = joined("labels")
+    positions = torch.cat([torch.arange(len(at)) for at in places])[None].to(labels.device)
+    ids = joined("input_ids")
+    labels = labels.masked_fill(positions == 0, IGNORED)
+    return {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": torch.ones_like(ids)}
+
+
+def _headless(inputs: Inputs, places: list[Tensor]) -> Inputs:
+    """Packed, each document after the first without its first token."""
+    return _packed(inputs, [at[min(row, 1) :] for row, at in enumerate(places)])
+
+
+def _left(inputs: Inputs, places: list[Tensor]) -> Inputs:
+    """Padded on the left, and nothing masked."""
+    import torch
+
+    moved = {name: inputs[name].clone() for name in ("input_ids", "labels")}
+    for name, value in moved.items():
+        for row, at in enumerate(places):
+            rest = torch.ones(value.shape[1], dtype=torch.bool, device=value.device)
+            rest[at] = False
+            moved[name][row] = torch.cat([inputs[name][row, rest], inputs[name][row, at]])
+    return {**moved, "attention_mask": None}
+
+
+def _sabotage(id: str, breaks: str, change: Callable[[Inputs, list[Tensor]], Inputs]) -> Sabotage:
+    return Sabotage(id, breaks, lambda recipe: _with_inputs(recipe, change))
+
+
+PACKED_TOGETHER = _sabotage("packed-together", "rows are packed into one, and see each other", _packed)
+HEADLESS = _sabotage("headless", "packed documents lack their first token", _headless)
+PADDED_LEFT_UNMASKED = _sabotage("padded-left-unmasked", "rows are padded on the left, and nothing is masked", _left)

@@ -1,0 +1,1 @@
+"""The probes of the stack audit, one file a subject."""
