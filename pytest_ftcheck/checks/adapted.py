@@ -74,6 +74,14 @@ def takes_from_base(config: Any) -> bool:
     return isinstance(init, str) and init.lower().startswith(TAKES_FROM_BASE)
 
 
+def refuse_combined(model: Any) -> None:
+    """NotApplicable where the active adapter may be made of two others: it then starts where they left off, and has
+    settings of its own.
+    """
+    if len(getattr(model, "peft_config", {})) > 2:
+        raise NotApplicable("the active adapter may be a combination of the others")
+
+
 def refuse_prompts(model: Any) -> None:
     if is_prompt(config_of(model)):
         raise NotApplicable(f"{kind_of(config_of(model))} changes the inputs and adapts no layer")
@@ -90,11 +98,12 @@ def trains_beside_the_adapter(model: nn.Module) -> list[str]:
 
 
 def _is_base(name: str, adapted: tuple[str, ...]) -> bool:
-    if "modules_to_save" in name or "trainable_tokens" in name:
+    # Before 0.6 PEFT leaves the original of a copied module trainable, though nothing reaches it.
+    if any(part in name for part in ("modules_to_save", "original_module", "trainable_tokens")):
         return False
     if not name.startswith(adapted):
         return not any(part.startswith(("lora_", "ia3_", "vera_", "internal_")) for part in name.split("."))
-    return ".base_layer." in name or name.rsplit(".", 2)[-2:] in (["original_module", "weight"],)
+    return ".base_layer." in name
 
 
 def base_layer(module: Any) -> Any:

@@ -23,6 +23,7 @@ from .adapted import (
     kind_of,
     moved,
     peft_model,
+    refuse_combined,
     refuse_prompts,
 )
 from .check import Finding, NotApplicable, check
@@ -53,6 +54,7 @@ def scaling_as_declared(evidence: Evidence) -> Iterator[Finding]:
     if lora is None:
         raise NotApplicable("the recipe declares another method than LoRA")
     model = peft_model(evidence.trace.model)
+    refuse_combined(model)
     adapter, wrong, count = active(model), {}, 0
     for name, module in _scaled(model, adapter):
         count += 1

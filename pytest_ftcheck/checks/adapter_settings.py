@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import FtcheckError
 from ..theory.differences import first_few
 from ..theory.targets import HEADS
-from .adapted import PREFIX, config_of, declared_lora, peft_model
+from .adapted import PREFIX, config_of, declared_lora, peft_model, refuse_combined
 from .check import Finding, NotApplicable, check
 from .evidence import adapters
 from .sabotages.adapter import ONE_ADAPTER_MISSING, RANK_ONE
@@ -73,6 +73,7 @@ def adapter_configured_as_declared(evidence: Evidence) -> Iterator[Finding]:
         if not frozen:
             raise NotApplicable("the recipe declares another method than LoRA")
         return
+    refuse_combined(evidence.trace.model)
     config = config_of(peft_model(evidence.trace.model))
     declared = {
         "r": lora.r,

@@ -32,7 +32,8 @@ PRUNED = 0.05
 )
 def combined_adapters_add_up(evidence: Evidence) -> Iterator[Finding]:
     model = moved(evidence)
-    first, (second, *_) = active(model), others(model)
+    # One that may be made of two others.
+    first, (second, *_) = active(model), others(model, least=2)
     pruned = list(_pruning())
     yield from pruned
     if not _can_combine(model):

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 # Columns that hold one flag a token: whether it is to be learned.
 MASKS = ("completion_mask", "assistant_masks", "assistant_mask", "loss_mask")
+# Pairs of columns that hold the tokens of what is given and of what is to be learned.
+PAIRS = (
+    *(("prompt", "completion"), ("prompt_ids", "completion_ids"), ("prompt_input_ids", "completion_input_ids")),
+    *(("question", "answer"), ("source", "target"), ("instruction", "response"), ("input", "output")),
+)
 # A short training sees a few dozen rows; what a loader adds (shuffling over everything) is bounded here.
 MOST_ROWS = 512
 # A beginning or an end of a row in common says nothing when it is shorter.
@@ -103,7 +108,7 @@ def _declared(row: Any, of_decoder: bool) -> DeclaredRow | None:
         return DeclaredRow((-1, *real), (False, *[True] * len(real)))
     tokens, attended = _whole_numbers(row.get("input_ids")), _whole_numbers(row.get("attention_mask"))
     if tokens is None:
-        return None
+        return None if of_decoder else _of_a_pair(row)
     masks = [_whole_numbers(row.get(name)) for name in MASKS]
     flags = [[bool(flag) for flag in mask] for mask in masks if mask is not None and len(mask) == len(tokens)]
     if labels is not None and len(labels) == len(tokens):
@@ -115,6 +120,15 @@ def _declared(row: Any, of_decoder: bool) -> DeclaredRow | None:
     learned = [all(column) for column in zip(*flags, strict=True)] if flags else []
     kept = tuple(flag for flag, is_kept in zip(learned, keep, strict=False) if is_kept)
     return DeclaredRow(tuple(t for t, is_kept in zip(tokens, keep, strict=True) if is_kept), kept if flags else None)
+
+
+def _of_a_pair(row: Mapping[str, Any]) -> DeclaredRow | None:
+    """A row that holds what is given and what is to be learned apart, as tokens."""
+    for names in PAIRS:
+        given, learned = (_whole_numbers(row.get(name)) for name in names)
+        if given and learned:
+            return DeclaredRow((*given, *learned), (False,) * len(given) + (True,) * len(learned))
+    return None
 
 
 def _with_labels(tokens: list[int], labels: list[int]) -> tuple[list[int], list[bool]]:

@@ -66,21 +66,35 @@ def gradients_start_from_zero(evidence: Evidence) -> Iterator[Finding]:
     controls=[ZEROED_PER_MICRO_BATCH, ZEROED_BEFORE_STEP, GRADIENTS_NEGATED],
 )
 def gradients_reach_the_step(evidence: Evidence) -> Iterator[Finding]:
-    for describe in (_gone, _negated, _last_only, _partly_gone):
+    seen = windows(evidence)
+    gone = list(_gone(seen))
+    if gone:
+        yield from gone
+        return
+    for describe in (_negated, _last_only):
         # One mistake shows in every update: one finding for it.
-        found = [(window, finding) for window in windows(evidence) for finding in describe(window)]
+        found = [finding for window in seen for finding in describe(window)]
         if found:
-            yield found[0][1]
+            yield found[0]
             return
 
 
-def _gone(window: Window) -> Iterator[Finding]:
-    if norm(window.held) > 0 and not norm(window.stepped) > 0:
+def _gone(seen: list[Window]) -> Iterator[Finding]:
+    """Gradients of whole tensors that are there after a backward pass, and zero or absent at every step."""
+    held = {name for window in seen for name in window.held if _size(window.held, name) > 0}
+    lost = held - {name for window in seen for name in window.stepped if _size(window.stepped, name) > 0}
+    if lost and lost == held:
         yield Finding(
-            summary=f"update {window.number}: the step is given gradients of norm 0, "
-            f"{norm(window.held):.3g} were there after the last backward pass",
+            summary=f"{len(lost)} of {len(held)} gradients are gone before the step: the optimizer is given zeros",
             cause="zero_grad() is called between backward() and optimizer.step()",
             remedy="call backward(), then step(), then zero_grad()",
+        )
+    elif lost:
+        yield Finding(
+            summary=f"{len(lost)} of {len(held)} gradients are gone before the step",
+            cause="they are set to None or zero between backward() and optimizer.step()",
+            remedy="freeze what is not to train by requires_grad_(False), and leave the other gradients alone",
+            evidence=(first_few_of(sorted(lost)),),
         )
 
 
@@ -105,18 +119,6 @@ def _last_only(window: Window) -> Iterator[Finding]:
             cause="zero_grad() is called at every micro-batch, so that only the last one's gradient is left",
             remedy="call zero_grad() once in each update, after optimizer.step()",
             evidence=(f"norms that the micro-batches added: {', '.join(f'{norm(part):.3g}' for part in parts)}",),
-        )
-
-
-def _partly_gone(window: Window) -> Iterator[Finding]:
-    """Some tensors lose the whole of their gradient on the way to the step, and others keep theirs."""
-    lost = sorted(n for n in window.held if _size(window.held, n) > 0 and not _size(window.stepped, n) > 0)
-    if lost:
-        yield Finding(
-            summary=f"update {window.number}: {len(lost)} of {len(window.held)} gradients are gone before the step",
-            cause="their gradients are set to None or zero between backward() and optimizer.step()",
-            remedy="freeze what is not to train by requires_grad_(False), and leave the other gradients alone",
-            evidence=(first_few_of(lost),),
         )
 
 

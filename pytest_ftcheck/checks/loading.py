@@ -82,7 +82,8 @@ def disagreement(called: str, model: nn.Module, expected: Tensor, evidence: Evid
 
 def _ways(evidence: Evidence, save: Saved) -> dict[str, Way]:
     """The ways to load an adapter, by how they are called. NotApplicable where it was not saved as PEFT saves it."""
-    folder, model = save.adapter_folder, save.before
+    folder = save.adapter_folder
+    model: Any = save.before
     if folder is None or not hasattr(model, "peft_config"):
         raise NotApplicable("no adapter was saved in PEFT's own form")
     config, name = config_of(model), active(model)
@@ -99,7 +100,7 @@ def _ways(evidence: Evidence, save: Saved) -> dict[str, Way]:
         # Each adapter of this kind takes its part out of the base; two of them on one base is not what they are for.
         return ways
     ways[SPARING] = sparing
-    if not evidence.trained_elsewhere:
+    if not evidence.trained_elsewhere and len(model.peft_config) == 1:
         ways["load_adapter() onto an adapted model"] = lambda: _loaded_beside(evidence, folder)
         ways["set_peft_model_state_dict() on an adapted model"] = lambda: _state_set(evidence, folder)
     return ways
@@ -175,7 +176,8 @@ def reload_trains_the_same_parameters(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _trainable(model: nn.Module) -> dict[str, Any]:
-    return {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
+    named = [(name, p) for name, p in model.named_parameters() if ".original_module." not in name]
+    return {name: p.dtype for name, p in named if p.requires_grad}
 
 
 def _without_adapter_name(model: nn.Module) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from .adapted import (
 )
 from .check import Finding, NotApplicable, check
 from .evidence import adapters
-from .merging import merge_in_place, mergeable, merged_by_peft
+from .merging import merge_in_place, mergeable, merged_or_not
 from .precision import distance, precision
 from .sabotages.adapter import MERGED_WEIGHTS_PERTURBED, UNMERGE_DOES_NOTHING
 
@@ -93,12 +93,7 @@ def merged_weights_are_exact(evidence: Evidence) -> Iterator[Finding]:
         raise NotApplicable(f"the formula of {kind_of(config_of(model))} with these settings is not known here")
     for safe in (False, True):
         copied = copy.deepcopy(model)
-        try:
-            result = merged_by_peft(copied, safe_merge=safe)
-        except NotApplicable:
-            raise
-        except Exception:
-            raise NotApplicable("merging fails") from None
+        result = merged_or_not(copied, safe_merge=safe)
         wrong = dict(_inexact(model, result))
         if wrong:
             name, (difference, bound) = max(wrong.items(), key=lambda item: item[1][0])

@@ -43,7 +43,8 @@ def saved_configuration_matches(evidence: Evidence) -> Iterator[Finding]:
         wrong["base_model_name_or_path"] = (name, written.get("base_model_name_or_path"))
     if written.get("inference_mode") is False:
         wrong["inference_mode"] = (True, False)
-    wrong.update(_against_declaration(evidence, written))
+    if len(model.peft_config) == 1:
+        wrong.update(_against_declaration(evidence, written))
     if wrong or lost:
         yield Finding(
             summary=f"{len(wrong) + len(lost)} settings in adapter_config.json are not those that trained: "

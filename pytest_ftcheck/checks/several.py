@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from .evidence import Evidence
 
 
-def others(model: Any) -> list[str]:
-    """The adapters of ``model`` beside the active one. NotApplicable where there is none: the library's own handling of
-    several is what the stack audit tries.
+def others(model: Any, least: int = 1) -> list[str]:
+    """The adapters of ``model`` beside the active one. NotApplicable where there are fewer than ``least``: how the
+    library handles what a recipe does not do is for the stack audit to try.
     """
     names = [name for name in model.peft_config if name != active(model)]
-    if not names:
-        raise NotApplicable("the recipe has one adapter")
+    if len(names) < least:
+        raise NotApplicable(f"the recipe has {len(names) + 1} adapter{'s' if names else ''}")
     return names
 
 
@@ -78,26 +78,20 @@ def other_adapters_change_nothing(evidence: Evidence) -> Iterator[Finding]:
             cause="set_adapter() has no effect: the first adapter stays in use",
             remedy="call set_adapter() on the PeftModel itself, and check model.active_adapter afterwards",
         )
-    yield from _leftovers(strays, [n for n, _ in model.named_parameters() if f".{second}." in f"{n}."])
+    yield from _strays(strays)
 
 
 def _trainable(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def _leftovers(strays: set[str], kept: list[str]) -> Iterator[Finding]:
+def _strays(strays: set[str]) -> Iterator[Finding]:
     if strays:
         yield Finding(
             summary=f"{len(strays)} parameters begin or cease to train by switching to another adapter and back: "
             f"{first_few(sorted(strays))}",
             cause="switching adapters sets requires_grad of more than the active adapter's parameters",
             remedy="freeze the inactive adapter's parameters after switching, or upgrade peft (0.6 does it)",
-        )
-    if kept:
-        yield Finding(
-            summary=f"{len(kept)} parameters of a deleted adapter are left over: {first_few(kept)}",
-            cause="delete_adapter() does not remove everything that add_adapter() made",
-            remedy="upgrade peft, or load the adapter that is wanted on a fresh base",
         )
 
 

@@ -14,7 +14,9 @@ from .releases import require
 
 @dataclass(frozen=True)
 class Known:
-    """``probe`` fails on ``cases`` under the releases of ``needs``, because of ``reason``."""
+    """``probe`` fails on ``cases`` under the releases of ``needs``, because of ``reason``. Of a recipe, the cases are
+    checks of the catalogue.
+    """
 
     probe: str
     cases: tuple[str, ...]
@@ -30,6 +32,8 @@ _IGNORED_ITEMS = (
 _PLAIN_LOSSES = tuple(
     f"{model} {shape}" for model in ("bert-classifier", "bert-masked", "t5") for shape in ("2x4", "1x8")
 )
+# The catalogue's checks that see the same.
+_ACCUMULATION = ("loss-scale-is-a-mean", "accumulation-equals-one-large-batch")
 
 KNOWN = (
     Known("disabled-adapter-is-the-base", ("prompt-classifier", "prefix-classifier"), "peft>=0.18", _NO_GENERATION),
@@ -37,15 +41,17 @@ KNOWN = (
         "concatenated-adapters-are-their-weighted-sum", ("rslora",), "peft",
         "the concatenated adapter keeps use_rslora, so its scale is √r instead of 1",
     ),
-    Known("trainer-accumulates-the-mean", _PLAIN_LOSSES, "transformers>=4.54", _IGNORED_ITEMS),
+    Known("trainer-accumulates-the-mean", _PLAIN_LOSSES, "transformers>=5.0", _IGNORED_ITEMS),
     Known(
-        "trainer-scales-with-equal-rows", ("bert-classifier", "gpt2-classifier"), "transformers>=4.54", _IGNORED_ITEMS
+        "trainer-scales-with-equal-rows", ("bert-classifier", "gpt2-classifier"), "transformers>=5.0", _IGNORED_ITEMS
     ),
     Known(
         "updates-come-where-windows-end", ("broken-off",), "accelerate>=0.20",
         "a nested loader that is left before its end stays the active one, and hides the end of the outer loader",
     ),
-    Known("trainer-last-window-counts", ("t5",), "transformers>=4.54", _IGNORED_ITEMS),
+    Known("trainer-last-window-counts", ("t5",), "transformers>=5.0", _IGNORED_ITEMS),
+    Known("recipe-trainer-bert-classifier", _ACCUMULATION, "transformers>=5.0", _IGNORED_ITEMS),
+    Known("recipe-trainer-t5", (*_ACCUMULATION, "tokens-weigh-the-same"), "transformers>=5.0", _IGNORED_ITEMS),
 )  # fmt: skip
 
 

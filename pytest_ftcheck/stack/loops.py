@@ -26,6 +26,8 @@ RENAMED = {
 def known(callable_: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """``arguments`` as this release of ``callable_`` names them, without those that it does not know."""
     names = inspect.signature(callable_).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in names.values()):
+        return arguments
     renamed = {key if key in names else RENAMED.get(key, key): value for key, value in arguments.items()}
     return {key: value for key, value in renamed.items() if key in names}
 
@@ -62,7 +64,8 @@ def hf_trainer(job: Job, **changes: Any) -> Any:
     """A ``transformers.Trainer`` on rows that are tokens already."""
     return from_transformers("Trainer")(
         model=job.model,
-        args=training_arguments(job, **changes),
+        # Before 4.35 the Trainer drops every column that a PEFT model's own forward does not name.
+        args=training_arguments(job, remove_unused_columns=False, **changes),
         train_dataset=job.train_data,
         eval_dataset=job.eval_data,
         data_collator=collate,

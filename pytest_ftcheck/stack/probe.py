@@ -22,6 +22,7 @@ REFUSALS = (
     "unexpected keyword argument", "not compatible", "must be one of", "unrecognized", "only possible",
     "cannot be merged", "no module named", "cannot set a prompt learning", "must be installed", "is not available",
     "cannot convert peft target", "is not a module subclass",
+    "invalid packing strategy",
     "weights_only",
 )  # fmt: skip
 

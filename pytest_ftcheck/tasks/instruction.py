@@ -110,7 +110,6 @@ def instruction_recipe(model: Callable[[], nn.Module] = tiny_llama, **changes: A
         accumulation=2,
         max_grad_norm=1.0,
         optimizer="AdamW",
-        weight_decay=loop.WEIGHT_DECAY,
         threads=1,
     )
     return Recipe(**{**parts, **changes})

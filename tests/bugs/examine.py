@@ -11,7 +11,7 @@ import sys
 from pytest_ftcheck.checks.examination import check_training
 
 
-def main(name: str) -> None:
+def main(name: str, *select: str) -> None:
     module, _, function = name.partition(":")
     if module == "stack":
         from pytest_ftcheck.stack import subjects
@@ -20,10 +20,10 @@ def main(name: str) -> None:
         verdicts = subject.examine(seed=0)
     else:
         make = getattr(importlib.import_module(f"bugs.recipes.{module}"), function)
-        verdicts = check_training(make())
+        verdicts = check_training(make(), select=select)
     for verdict in verdicts:
         print("VERDICT " + verdict.to_json())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

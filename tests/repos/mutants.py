@@ -126,7 +126,14 @@ MUTANTS = (
     ),
     edit("loss_on_prompt", DATA, '[IGNORED] * len(one["prompt"])', 'one["prompt"]'),
     edit("no_eos", DATA, '"completion": [*completion, END]}', '"completion": completion}'),
-    edit("eos_truncated", DATA, "LONGEST = 24", "LONGEST = 8"),
+    Mutant(
+        "eos_truncated",
+        (
+            (DATA, "(one[\"prompt\"] + one[\"completion\"])[:LONGEST]", "(one[\"prompt\"] + one[\"completion\"])[:-1]"),
+            (DATA, "+ one[\"completion\"])[:LONGEST]", "+ one[\"completion\"])[:-1]"),
+        ),
+        (),
+    ),
     edit(
         "pad_supervised",
         DATA,

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_ftcheck.checks.catalogue import catalogue
 from pytest_ftcheck.stack import releases
 from pytest_ftcheck.stack.known import KNOWN, Known, known_reason
 from pytest_ftcheck.stack.probe import probes
+from pytest_ftcheck.stack.training import trainings
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.probe)
 def test_an_entry_names_a_probe_and_cases_of_it(known: Known) -> None:
     cases = {probe.id: probe.cases for probe in probes()}
-    assert set(known.cases) <= set(cases[known.probe]())
+    if known.probe.startswith("recipe-"):
+        assert known.probe in {subject.id for subject in trainings()}
+        assert set(known.cases) <= {check.id for check in catalogue()}
+    else:
+        assert set(known.cases) <= set(cases[known.probe]())
     assert known.reason
 
 

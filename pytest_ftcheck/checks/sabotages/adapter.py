@@ -154,7 +154,7 @@ def _ignore_rows_in(layer: Any) -> None:
 
 
 def _with_another(change: Callable[[Any], None]) -> Callable[[Any], None]:
-    """``change`` on a model that has an adapter "another" beside the one that trains."""
+    """``change`` on a model that has two more adapters beside the one that trains."""
 
     def both(model: Any) -> None:
         import copy
@@ -162,7 +162,8 @@ def _with_another(change: Callable[[Any], None]) -> Callable[[Any], None]:
         first = model.active_adapter
         if not isinstance(first, str) or getattr(model.peft_config[first], "is_prompt_learning", False):
             return
-        model.add_adapter("another", copy.deepcopy(model.peft_config[first]))
+        for name in ("another", "a_third"):
+            model.add_adapter(name, copy.deepcopy(model.peft_config[first]))
         model.set_adapter(first)
         change(model)
 

@@ -62,7 +62,7 @@ def _weights_put_back(job: Job) -> Iterator[None]:
 
 
 GRADIENTS_NEGATED = Sabotage(
-    "gradients-negated", "each update climbs", lambda recipe: around_training(recipe, _gradients_negated)
+    "objective-climbed", "each update climbs", lambda recipe: around_training(recipe, _gradients_negated)
 )
 LOGIT_GRADIENTS_NEGATED = Sabotage(
     "logit-gradients-negated",

@@ -11,6 +11,7 @@ from ...checks.check import NotApplicable
 from ..accelerators import fresh, linear_model
 from ..breaks import first_by_name_removed
 from ..probe import Control, distance, probe
+from ..releases import at_least
 
 ISSUES = "https://github.com/huggingface/accelerate/issues/"
 PULLS = "https://github.com/huggingface/accelerate/pull/"
@@ -89,7 +90,9 @@ def state_comes_back(case: str, seed: int) -> Iterator[str]:
             accelerator.load_state(folder)
             yield from _differs(picture(), before, "right after load_state()")
             advance()
-            yield from _differs(picture(), after, "one update after load_state()")
+            if at_least("accelerate", "1.0"):
+                # Older ones cannot read the states of their generators back: torch 2.6 refuses the pickles.
+                yield from _differs(picture(), after, "one update after load_state()")
 
 
 def _differs(found: dict[str, Any], wanted: dict[str, Any], when: str) -> Iterator[str]:

@@ -60,7 +60,7 @@ def _require_author(name: str) -> None:
     "saving",
     "a checkpoint of an older release that is loaded, saved and loaded again still gives its numbers",
     library="transformers",
-    cause="what loading converts or unties is not written back: fine-tuning from an older checkpoint loses it at the end",
+    cause="what loading converts or unties is not written back: a fine-tuned older checkpoint loses it at the end",
     cases=lambda: tuple(MODELS),
     links=[f"{ISSUES}48154", f"{PULLS}47620"],
 )

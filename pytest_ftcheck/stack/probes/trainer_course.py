@@ -206,7 +206,7 @@ def schedules(kind: str, seed: int) -> Iterator[str]:
     import torch
 
     get: Any = from_transformers("get_scheduler")
-    optimizer: Any = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule: Any = get(kind, optimizer, num_warmup_steps=4, num_training_steps=20)
     found = []
     for _ in range(20):
@@ -218,8 +218,8 @@ def schedules(kind: str, seed: int) -> Iterator[str]:
         "cosine": lambda share: 0.5 * (1 + math.cos(math.pi * share)),
         "polynomial": lambda share: 1e-7 + (1 - 1e-7) * (1 - share),
     }
-    decay = decays.get(kind, lambda share: 1.0)
-    wanted = [step / 4 if step < 4 and kind != "constant" else decay((step - 4) / 16) for step in range(20)]
+    after = [decays[kind]((step - 4) / 16) if kind in decays else 1.0 for step in range(4, 20)]
+    wanted = [1.0 if kind == "constant" else step / 4 for step in range(4)] + after
     off = [step for step in range(20) if not abs(found[step] - wanted[step]) <= 1e-6]
     if off:
         yield f"in update {off[0] + 1} of 20 the rate is {found[off[0]]:.4f} instead of {wanted[off[0]]:.4f}"

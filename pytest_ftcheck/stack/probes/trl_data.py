@@ -30,7 +30,7 @@ def _packed(rows: Sequence[list[int]], strategy: str, **columns: Any) -> list[di
     from trl.data_utils import pack_dataset
 
     table = dataset([{"input_ids": row, **{k: v[i] for k, v in columns.items()}} for i, row in enumerate(rows)])
-    return list(pack_dataset(table, 4, strategy))
+    return list(pack_dataset(table, 4, strategy=strategy))
 
 
 def _segments(packs: Sequence[dict[str, Any]]) -> list[list[int]]:

@@ -77,14 +77,15 @@ def keeping_two(job: Job) -> Accelerator:
 
 
 class Loop:
-    """Trains ``job`` with an accelerator; evaluates, saves and resumes where the job asks for it."""
+    """Trains ``job`` with an accelerator; evaluates, and with ``saves`` saves and resumes, where the job asks for it."""
 
-    def __init__(self, job: Job, accelerator: Accelerator) -> None:
-        self.job, self.accelerator = job, accelerator
+    def __init__(self, job: Job, accelerator: Accelerator, *, saves: bool = True) -> None:
+        self.job, self.accelerator, self.saves = job, accelerator, saves
         torch.manual_seed(job.seed)
         optimizer = torch.optim.AdamW(job.model.parameters(), lr=job.lr, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / (2 * job.steps))
-        loader = torch.utils.data.DataLoader(list(job.train_data), batch_size=job.batch_size, shuffle=True)
+        draw = torch.Generator().manual_seed(job.seed)
+        loader = torch.utils.data.DataLoader(list(job.train_data), job.batch_size, shuffle=True, generator=draw)
         evals = torch.utils.data.DataLoader(list(job.eval_data), batch_size=job.batch_size)
         prepared = accelerator.prepare(job.model, optimizer, loader, evals, schedule)
         self.model, self.optimizer, self.loader, self.evals, self.schedule = prepared
@@ -119,7 +120,7 @@ class Loop:
             with torch.no_grad():
                 for batch in self.evals:
                     next_token_loss(self.model, batch)
-        if self.job.save_steps and self.updates % self.job.save_steps == 0:
+        if self.saves and self.job.save_steps and self.updates % self.job.save_steps == 0:
             self.save()
 
     def save(self) -> None:
@@ -137,7 +138,7 @@ class Loop:
 
 
 def train(job: Job) -> None:
-    Loop(job, accelerator_for(job)).run()
+    Loop(job, accelerator_for(job), saves=False).run()
 
 
 def train_seedable(job: Job) -> None:

@@ -1,0 +1,55 @@
+"""Mistakes planted in a repository's own code, one at a time, against the catalogue."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_ftcheck import Recipe, check_training
+
+from .mutants import EQUIVALENT, MUTANTS, Mutant
+
+MODULES = ("llama_data", "llama_model", "llama_finetune")
+
+
+def mutated(repos: Path, folder: Path, mutant: Mutant) -> Recipe:
+    """The recipe of a copy of ``llama_loop`` with the mutant's edits made."""
+    shutil.copytree(repos / "llama_loop", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, text, replacement in mutant.edits:
+        source = (folder / file).read_text(encoding="utf-8")
+        assert text in source, (mutant.id, text)
+        (folder / file).write_text(source.replace(text, replacement, 1), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("mutated_conftest", folder / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        for name in MODULES:
+            patch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        spec.loader.exec_module(module)
+        recipe = module.ft_recipe._get_wrapped_function()()
+        for name in MODULES:
+            del sys.modules[name]
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
+def test_a_mistake_is_found_by_a_check_that_names_it(mutant: Mutant, repos: Path, tmp_path: Path) -> None:
+    recipe = mutated(repos, tmp_path / "repo", mutant)
+    verdicts = check_training(recipe, methods=[mutant.method], select=mutant.checks)
+    assert [verdict.check for verdict in verdicts if verdict.status == "failed"], [str(v) for v in verdicts]
+
+
+@pytest.mark.parametrize("mutant", EQUIVALENT, ids=lambda mutant: mutant.id)
+def test_an_equivalent_change_is_not_reported(mutant: Mutant, repos: Path, tmp_path: Path) -> None:
+    verdicts = check_training(mutated(repos, tmp_path / "repo", mutant), methods=[mutant.method])
+    assert [str(verdict) for verdict in verdicts if verdict.failed] == []
+    assert sum(verdict.status == "passed" for verdict in verdicts) > 50
