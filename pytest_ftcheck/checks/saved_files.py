@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..theory.differences import first_few
-from .adapted import active
+from .adapted import active, base_weight, config_of
 from .check import Finding, NotApplicable, check
 from .checkpoint import held_in, is_merged_export, writes_an_adapter
 from .evidence import adapters
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # A file of tensors is larger than their bytes by its header: names and shapes, or a zip entry with padding each.
 HEADER_BYTES = 4096
 HEADER_BYTES_PER_TENSOR = 1024
+# The names by which PEFT knows embeddings (peft.utils.constants of 0.21.2).
+SAVED_EMBEDDINGS = ("embed_tokens", "lm_head")
 
 
 def _parameters(model: nn.Module, trainable: bool) -> Tensors:
@@ -55,6 +57,7 @@ def every_trained_tensor_is_saved(evidence: Evidence) -> Iterator[Finding]:
     held = held_in(tensors, trained)
     missing = [name for name, names in held.items() if not names]
     if not missing:
+        yield from _embedding_left_out(save)
         return
     if len(missing) == len(held) and not evidence.is_full and is_merged_export(save):
         raise NotApplicable("saving writes a merged model")
@@ -69,6 +72,28 @@ def every_trained_tensor_is_saved(evidence: Evidence) -> Iterator[Finding]:
         "trains in modules_to_save",
         evidence=(f"the files hold {len(tensors)} tensors, {frozen} of them frozen weights of the base",),
     )
+
+
+def _embedding_left_out(save: Saved) -> Iterator[Finding]:
+    """PEFT saves the base of an adapted embedding too, since it may have been resized: however its target is spelt."""
+    if save.by_recipe or not hasattr(save.before, "peft_config"):
+        return
+    targets = getattr(config_of(save.before), "target_modules", None)
+    tokens = getattr(config_of(save.before), "trainable_token_indices", None)
+    if not isinstance(targets, str) or targets == "all-linear" or tokens is not None:
+        return
+    bases = {
+        f"{name}.base_layer.weight": base_weight(module).detach()
+        for name, module in adapters(save.before)
+        if name.rpartition(".")[2] in SAVED_EMBEDDINGS and hasattr(save.before, "get_input_embeddings")
+    }
+    left_out = [name for name, names in held_in(save.tensors, bases).items() if not names]
+    if left_out:
+        yield Finding(
+            summary=f"{len(left_out)} embeddings are adapted and not saved with the adapter: {first_few(left_out)}",
+            cause=f"saving looks for them by name and does not understand the expression target_modules={targets!r}",
+            remedy="name the embedding in a list, pass save_embedding_layers=True, or upgrade peft (0.17.1)",
+        )
 
 
 def _is_rewritten(save: Saved, tensors: Tensors) -> bool:

@@ -60,3 +60,14 @@ def test_a_fingerprint_tells_bits_shapes_and_dtypes_apart() -> None:
     assert fingerprint(one) == fingerprint(one.clone())
     others = (one + 1, one.reshape(2, 2), one.double(), one.to(torch.bfloat16))
     assert len({fingerprint(tensor) for tensor in (one, *others)}) == 5
+
+
+def test_an_embedding_that_an_expression_targets_is_saved_with_the_adapter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """peft#2649"""
+    from peft.utils import save_and_load
+
+    recipe = lora_recipe(target_modules=r".*(embed_tokens|q_proj)$")
+    assert failed(recipe, "saving") == {}
+    monkeypatch.setattr(save_and_load, "match_target_against_key", lambda target, key: False)
+    found = failed(recipe, "every-trained-tensor-is-saved")["every-trained-tensor-is-saved"]
+    assert "1 embeddings are adapted and not saved with the adapter" in found
