@@ -21,3 +21,7 @@ class DeviceError(FtcheckError):
 
 class RecordError(FtcheckError, ValueError):
     """A stored record does not have the form that its type declares."""
+
+
+class NotApplicable(Exception):  # noqa: N818 - not an error: an answer
+    """A recipe gives a check nothing to look at; the text says why."""

@@ -17,7 +17,7 @@ import pytest
 from .session import SESSION
 
 if TYPE_CHECKING:
-    from .checks.evidence import Evidence
+    from .evidence.evidence import Evidence
     from .factory import RunFactory
     from .observers import Observation
     from .pair import Pair

@@ -158,7 +158,7 @@ class Understudy:
         value = yield
         if fixturedef.argname != "ft_recipe" or self._sabotage is None or self.refused:
             return value
-        from .checks.check import NotApplicable
+        from .errors import NotApplicable
 
         try:
             value = self._sabotage.apply(value)  # type: ignore[arg-type]

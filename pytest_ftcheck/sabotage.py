@@ -16,10 +16,11 @@ import pytest
 
 from .audit import AuditItem, AuditModule
 from .checks.catalogue import chosen, sabotages
-from .checks.check import Check, Cost, NotApplicable, Sabotage
-from .checks.evidence import Evidence
+from .checks.check import Check, Cost, Sabotage
 from .checks.examination import examine
 from .checks.verdict import Verdict
+from .errors import NotApplicable
+from .evidence.evidence import Evidence
 from .methods import Full
 from .recipe import Recipe
 from .rehearsal import Rehearsal, arguments_of

@@ -14,7 +14,7 @@ import pytest
 from .options import Settings
 
 if TYPE_CHECKING:
-    from .checks.evidence import Evidence
+    from .evidence.evidence import Evidence
     from .recipe import Recipe
     from .rehearsal import Rehearsal
     from .runner import Runner
@@ -53,7 +53,7 @@ class Session:
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:
         """What checks look at, one for each method. That of another recipe is let go: it holds models and trainings."""
-        from .checks.evidence import Evidence
+        from .evidence.evidence import Evidence
 
         if recipe is not self._audited:
             self.release()

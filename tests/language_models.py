@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pytest_ftcheck import Full, LoRA, Recipe
-from pytest_ftcheck.checks.evidence import Evidence
+from pytest_ftcheck.evidence.evidence import Evidence
 from pytest_ftcheck.recipe import Job
 from pytest_ftcheck.tasks import instruction, loop
 from pytest_ftcheck.tasks.instruction import END, IGNORED, PAD, VOCABULARY, Row, collate, instruction_recipe, tiny_llama

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from pytest_ftcheck.checks import catalogue
-from pytest_ftcheck.checks.check import Check, Finding, NotApplicable, Sabotage
-from pytest_ftcheck.checks.evidence import Evidence
-from pytest_ftcheck.errors import TrainingError
+from pytest_ftcheck.checks.check import Check, Finding, Sabotage
+from pytest_ftcheck.errors import NotApplicable, TrainingError
+from pytest_ftcheck.evidence.evidence import Evidence
 
 FINDING = Finding("3 of 4 labels are wrong", "the labels are shifted twice", "shift them once", ("row 1: 2",))
 RENAMED = Sabotage("renamed", "the recipe is called broken", lambda recipe: recipe.replace(name="broken"))

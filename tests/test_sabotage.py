@@ -6,9 +6,9 @@ import pytest
 from pretended import BROKEN, IMPOSSIBLE, RENAMED, SILENT, SOUND, UNSEEN, pretend
 
 from pytest_ftcheck import Full, LoRA, Recipe
-from pytest_ftcheck.checks.check import Check, Finding, NotApplicable, Sabotage
-from pytest_ftcheck.checks.evidence import Evidence
-from pytest_ftcheck.errors import TrainingError
+from pytest_ftcheck.checks.check import Check, Finding, Sabotage
+from pytest_ftcheck.errors import NotApplicable, TrainingError
+from pytest_ftcheck.evidence.evidence import Evidence
 from pytest_ftcheck.sabotage import broken_methods, first_check_to_notice, likely_first
 
 ARGUMENTS = ("--ftcheck-audit", "--ftcheck-sabotage", "--ftcheck-device=cpu", "-p", "no:cacheprovider")

@@ -127,7 +127,7 @@ def test_the_generators_of_a_trainer_do_not_see_the_evaluations() -> None:
 
 
 def test_a_trainer_writes_checkpoints_evaluates_and_goes_on_where_a_check_asks_for_it(tmp_path: Any) -> None:
-    from pytest_ftcheck.checks.training import Variation, carry_out
+    from pytest_ftcheck.evidence.training import Variation, carry_out
 
     recipe = trainer_recipe(accumulation=2)
     made = carry_out(recipe, "lora", "cpu", 0, Variation(steps=4, save_steps=2, eval_steps=3))

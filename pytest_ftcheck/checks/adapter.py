@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..theory.differences import first_few
-from .adapted import (
+from ..errors import NotApplicable
+from ..evidence.adapted import (
     PREFIX,
     active,
     base_weight,
@@ -21,9 +21,10 @@ from .adapted import (
     takes_from_base,
     trains_beside_the_adapter,
 )
-from .check import Finding, NotApplicable, check
-from .evidence import adapters, copy_of
-from .precision import distance, precision
+from ..evidence.evidence import adapters, copy_of
+from ..evidence.precision import distance, precision
+from ..theory.differences import first_few
+from .check import Finding, check
 from .sabotages.adapter import (
     ADAPTER_STARTS_SOMEWHERE_ELSE,
     BASE_CHANGED_BY_ADAPTING,
@@ -33,7 +34,7 @@ from .sabotages.adapter import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # Kinds of adapters that compute the base's own outputs before they are trained, unless they are told otherwise.
 START_AS_THE_BASE = ("LORA", "ADALORA", "IA3", "LN_TUNING", "VERA", "OFT", "BOFT", "HRA", "LOHA", "LOKR", "RANDLORA")
@@ -208,8 +209,8 @@ def change_has_the_declared_rank(evidence: Evidence) -> Iterator[Finding]:
 
 def _trained_changes(evidence: Evidence) -> Iterator[tuple[str, Tensor, int]]:
     """(name, change of the weight by the training [out, in] in float64, declared rank) of each plain LoRA layer."""
+    from ..evidence.adapted import as_matrix, factors_of, has_formula
     from ..theory.targets import rank_of
-    from .adapted import as_matrix, factors_of, has_formula
 
     model = peft_model(evidence.trace.model)
     refuse_prompts(model)

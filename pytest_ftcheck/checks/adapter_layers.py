@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..theory.differences import first_few
-from .adapted import (
+from ..errors import NotApplicable
+from ..evidence.adapted import (
     PREFIX,
     acting_as,
     active,
@@ -26,14 +26,15 @@ from .adapted import (
     refuse_combined,
     refuse_prompts,
 )
-from .check import Finding, NotApplicable, check
-from .evidence import adapters
-from .precision import distance
+from ..evidence.evidence import adapters
+from ..evidence.precision import distance
+from ..theory.differences import first_few
+from .check import Finding, check
 from .sabotages.adapter import ADAPTER_COUNTED_TWICE, SCALING_LOST_ON_RESET, SCALING_OF_THE_OTHER_KIND
 
 if TYPE_CHECKING:
-    from .adapted import Factors
-    from .evidence import Evidence
+    from ..evidence.adapted import Factors
+    from ..evidence.evidence import Evidence
 
 # Both sides are computed in float64, where rounding is 1e-13 of the output; this forgives one step in float32.
 SAME = 1e-5

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import FtcheckError
+from ..errors import FtcheckError, NotApplicable
+from ..evidence.adapted import PREFIX, config_of, declared_lora, peft_model, refuse_combined
+from ..evidence.evidence import adapters
 from ..theory.differences import first_few
 from ..theory.targets import HEADS
-from .adapted import PREFIX, config_of, declared_lora, peft_model, refuse_combined
-from .check import Finding, NotApplicable, check
-from .evidence import adapters
+from .check import Finding, check
 from .sabotages.adapter import ONE_ADAPTER_MISSING, RANK_ONE
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 
 @check(

@@ -8,18 +8,19 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .adapted import config_of, kind_of, takes_from_base
-from .check import Finding, NotApplicable, check
-from .checkpoint import Folder, reload, saved, write
+from ..errors import NotApplicable
+from ..evidence.adapted import config_of, kind_of, takes_from_base
+from ..evidence.checkpoint import Folder, reload, saved, write
+from ..evidence.precision import precision
+from .check import Finding, check
 from .loading import Way, disagreement, loading_fails
-from .precision import precision
 from .sabotages.saving import TENSOR_LEFT_OUT
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .checkpoint import Saved
-    from .evidence import Evidence
+    from ..evidence.checkpoint import Saved
+    from ..evidence.evidence import Evidence
 
 AUTO_PEFT = {
     "CAUSAL_LM": "AutoPeftModelForCausalLM",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from ..codec import Record
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..recipe import Recipe
-    from .evidence import Evidence
 
 Theme = Literal[
     "parameters", "optimizer", "schedule", "loss", "labels", "equivalence", "resume", "data", "mode", "adapter", "saving",
@@ -24,10 +24,6 @@ Cost = Literal["reading", "model", "training"]
 Applies = Literal["any", "full", "adapter"]
 
 THEMES: tuple[Theme, ...] = Theme.__args__  # type: ignore[attr-defined]
-
-
-class NotApplicable(Exception):  # noqa: N818 - not an error: an answer
-    """The recipe gives a check nothing to look at; the text says why."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .check import Finding, NotApplicable, check
-from .evidence import Evidence, copy_of
-from .resumption import often_saved
+from ..errors import NotApplicable
+from ..evidence.evidence import Evidence, copy_of
+from ..evidence.resumption import often_saved
+from .check import Finding, check
 from .sabotages.resume import CHECKPOINT_HOLDS_OTHER_WEIGHTS, NEWEST_DELETED
 
 if TYPE_CHECKING:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .accumulation import HALF, Window, multiple, windows
-from .check import Finding, NotApplicable, check
+from ..errors import NotApplicable
+from ..evidence.accumulation import HALF, Window, multiple, windows
+from ..evidence.windows import norm
+from .check import Finding, check
 from .sabotages.clipping import (
     CLIPPED_BEFORE_UNSCALING,
     CLIPPED_PER_MICRO_BATCH,
@@ -14,11 +16,10 @@ from .sabotages.clipping import (
     CLIPPED_TO_NOTHING,
     CLIPPING_LOST,
 )
-from .windows import norm
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Tensors
-    from .evidence import Evidence
 
 # How far a clipped norm may be from its limit. torch divides by the norm plus 1e-6, and in bfloat16 computes it with 8
 # bits: measured up to 0.9 %.

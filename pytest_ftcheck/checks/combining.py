@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .adapted import active, config_of, factors_of, has_formula, kind_of, moved
-from .check import Finding, NotApplicable, check
-from .evidence import adapters
-from .precision import distance
+from ..errors import NotApplicable
+from ..evidence.adapted import active, config_of, factors_of, has_formula, kind_of, moved
+from ..evidence.evidence import adapters
+from ..evidence.precision import distance
+from .check import Finding, check
 from .sabotages.adapter import COMBINING_HALVES
 from .several import move, others
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # Adapters are combined in the recipe's dtype, and compared relative to the largest change.
 COMBINED = 64.0

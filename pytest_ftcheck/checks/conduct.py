@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..errors import FtcheckError
-from .check import Finding, NotApplicable, check
-from .names import first_few_of
+from ..errors import FtcheckError, NotApplicable
+from ..evidence.names import first_few_of
+from .check import Finding, check
 from .sabotages.conduct import (
     ANOTHER_MODEL,
     GRADIENT_NOT_A_NUMBER,
@@ -19,8 +19,8 @@ from .sabotages.conduct import (
 )
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Trace, Update
-    from .evidence import Evidence
 
 # Settings that a training may choose for the whole process, since they change no number that another one computes.
 CHOSEN = ("deterministic algorithms",)

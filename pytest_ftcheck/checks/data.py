@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .chance import ONCE_IN, at_least, chance_of_so_few_distinct, chance_of_so_few_repeats, ways
-from .check import Finding, NotApplicable, check
+from ..errors import NotApplicable
+from ..evidence.chance import ONCE_IN, at_least, chance_of_so_few_distinct, chance_of_so_few_repeats, ways
+from ..evidence.stream import batches, stream
+from ..evidence.training import AUDIT_STEPS
+from .check import Finding, check
 from .sabotages.data import BATCHES_REPEATED, ROW_REPEATED, SAME_ORDER
-from .stream import batches, stream
-from .training import AUDIT_STEPS
 
 # A chance that more updates can bring below one in ONCE_IN; a likelier one is no suspicion.
 INCONCLUSIVE = 0.05
 LONGER = 3 * AUDIT_STEPS
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
-    from .stream import Batch, Stream
+    from ..evidence.evidence import Evidence
+    from ..evidence.stream import Batch, Stream
 
 
 @check(

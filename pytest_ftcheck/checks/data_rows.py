@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.chance import ONCE_IN, at_least_of
+from ..evidence.stream import MOST_ROWS, Rows, batches, content_of_row, evenly, tokens_of_row, train_rows
+from ..evidence.supervision import supervision
 from ..execution import rows_of
-from .chance import ONCE_IN, at_least_of
-from .check import Finding, NotApplicable, check
+from .check import Finding, check
 from .sabotages.data import BEGUN_TWICE, EVAL_LEAK, LABELS_MIXED_UP, SHRINKING_ROWS, TOKENS_HIDDEN
-from .stream import MOST_ROWS, Rows, batches, content_of_row, evenly, tokens_of_row, train_rows
-from .supervision import supervision
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
-    from .stream import Batch, Content
+    from ..evidence.evidence import Evidence
+    from ..evidence.stream import Batch, Content
 
 IGNORED = -100
 # A mask that hides less than this share of a row's tokens may do so on purpose (an end that is also the padding token).

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .names import base_parameters, first_few_of, in_base, is_adapters
+from ..errors import NotApplicable
+from ..evidence.names import base_parameters, first_few_of, in_base, is_adapters
+from .check import Finding, check
 from .sabotages.dtypes import ADAPTER_MIXED, BASE_UPCAST, TRAINED_IN_HALF
 
 if TYPE_CHECKING:
     import torch
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 
 @check(

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .check import Finding, NotApplicable, check
-from .declared import declared_rows, matches
+from ..errors import NotApplicable
+from ..evidence.declared import declared_rows, matches
+from ..evidence.sequences import Sequence, sequences, shown
+from .check import Finding, check
 from .sabotages.endings import END_CUT_OFF, END_NOT_LEARNED
-from .sequences import Sequence, sequences, shown
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # Rows have a common end where this share of them ends with the same token.
 COMMON = 0.9

@@ -7,20 +7,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
+from ..errors import NotApplicable
+from ..evidence.windows import Difference, difference, same_rows
+from .check import Finding, check
 from .sabotages.equivalence import (
     LOST_BETWEEN_MICRO_BATCHES,
     MEAN_OF_MEANS,
     NOT_DIVIDED,
     SHORT_WINDOW_DIVIDED_IN_FULL,
 )
-from .windows import Difference, difference, same_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Update
-    from .evidence import Evidence
 
 # An epoch of the audit: two full windows and the short one.
 EPOCH = 3

@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import FtcheckError, RecipeError
+from ..errors import FtcheckError, NotApplicable, RecipeError
+from ..evidence.evidence import Evidence
 from ..methods import Full
 from .catalogue import chosen
-from .check import Check, Finding, NotApplicable
-from .evidence import Evidence
+from .check import Check, Finding
 from .verdict import Verdict
 
 if TYPE_CHECKING:

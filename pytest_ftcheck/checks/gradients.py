@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .accumulation import Window, multiple, windows
-from .check import Finding, NotApplicable, check
-from .names import first_few_of
+from ..errors import NotApplicable
+from ..evidence.accumulation import Window, multiple, windows
+from ..evidence.names import first_few_of
+from ..evidence.scripts import refuse_undeclared
+from ..evidence.windows import norm
+from .check import Finding, check
 from .sabotages.gradients import (
     GRADIENTS_NEGATED,
     NO_ZERO_GRAD,
@@ -17,12 +20,10 @@ from .sabotages.gradients import (
     ZEROED_BEFORE_STEP,
     ZEROED_PER_MICRO_BATCH,
 )
-from .scripts import refuse_undeclared
-from .windows import norm
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Tensors, Trace
-    from .evidence import Evidence
 
 
 @check(

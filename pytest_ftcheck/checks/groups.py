@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .names import first_few_of
+from ..errors import NotApplicable
+from ..evidence.names import first_few_of
+from .check import Finding, check
 from .sabotages.groups import (
     DECAY_ON_EVERYTHING,
     DECAY_ON_NORMS,
@@ -16,8 +17,8 @@ from .sabotages.groups import (
 )
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Group, Trace
-    from .evidence import Evidence
 
 # A decay of everything alike is common and harmless at torch's own default of 0.01: over a horizon of hundreds of
 # updates it takes a thousandth off the norms. From here on it was meant for matrices.

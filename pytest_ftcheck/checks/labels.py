@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .lessons import MOST, agreement_by_shift, is_encoder_decoder, left_to_right, lessons
-from .rows import real_tokens
+from ..errors import NotApplicable
+from ..evidence.lessons import MOST, agreement_by_shift, is_encoder_decoder, left_to_right, lessons
+from ..evidence.rows import real_tokens
+from ..evidence.sequences import sequences
+from .check import Finding, check
 from .sabotages.labels import (
     LABELS_NOT_SHIFTED,
     LABELS_SHIFTED_TWICE,
@@ -16,13 +18,12 @@ from .sabotages.labels import (
     PADDING_LEARNED,
     ROW_WITHOUT_TARGETS,
 )
-from .sequences import sequences
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .evidence import Evidence
-    from .lessons import Lesson
+    from ..evidence.evidence import Evidence
+    from ..evidence.lessons import Lesson
 
 # Of fewer taught tokens it says nothing that all are the same.
 FEW_TARGETS = 20

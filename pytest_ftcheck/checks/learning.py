@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .objective import called, holding, model_copy, objective
+from ..errors import NotApplicable
+from ..evidence.objective import called, holding, model_copy, objective
+from .check import Finding, check
 from .sabotages.learning import GRADIENTS_NEGATED, LOGIT_GRADIENTS_NEGATED, WEIGHTS_PUT_BACK
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Trace, Update
-    from .evidence import Evidence
 
 # An update and its gradients point apart when this is the cosine between them or more: rounding and weight decay make a
 # few percent, and a descent has -0.3 to -1 (measured; Adam's first step, the sign of the gradient, has about -0.7).

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .rates import GroupRates, group_rates
+from ..errors import NotApplicable
+from ..evidence.rates import GroupRates, group_rates
+from ..evidence.scripts import refuse_undeclared
+from .check import Finding, check
 from .sabotages.schedule import RATE_ABOVE_DECLARED, RATE_AS_FACTOR, RATE_ZERO
-from .scripts import refuse_undeclared
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # A rate that has stopped rising below this share of its base is no warm-up.
 NEVER_RISES = 0.02

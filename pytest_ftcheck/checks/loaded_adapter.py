@@ -8,15 +8,16 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .check import Finding, NotApplicable, check
-from .names import active_adapters, first_few_of
+from ..errors import NotApplicable
+from ..evidence.names import active_adapters, first_few_of
+from .check import Finding, check
 from .sabotages.loaded_adapter import LOADING_FREEZES
 from .start import refuse_moving_init
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 
 @check(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.adapted import active, config_of, is_prompt, takes_from_base
+from ..evidence.checkpoint import failing, load_adapter, loaded, quiet, read_tensors, saved
+from ..evidence.precision import distance, precision
 from ..isolation import preserved_settings
 from ..theory.differences import first_few
-from .adapted import active, config_of, is_prompt, takes_from_base
-from .check import Finding, NotApplicable, check
-from .checkpoint import failing, load_adapter, loaded, quiet, read_tensors, saved
-from .precision import distance, precision
+from .check import Finding, check
 from .sabotages.saving import LOADS_A_TRAINABLE_BASE, NAMES_KEEP_THE_ADAPTER, TENSOR_LEFT_OUT
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from .checkpoint import Saved
-    from .evidence import Evidence
+    from ..evidence.checkpoint import Saved
+    from ..evidence.evidence import Evidence
 
 Way = Callable[[], "nn.Module"]
 SPARING = "PeftModel.from_pretrained(base, folder, low_cpu_mem_usage=True)"

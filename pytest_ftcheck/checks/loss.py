@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .lessons import lessons
+from ..errors import NotApplicable
+from ..evidence.lessons import lessons
+from ..evidence.weighing import Weighed, weighed
+from .check import Finding, check
 from .sabotages.loss import LOSS_SUMMED, MICRO_BATCHES_WEIGHTED, SMOOTHED_NOW_AND_THEN
-from .weighing import Weighed, weighed
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 ACCUMULATION = "https://huggingface.co/blog/gradient_accumulation"
 # Weights told from gradients in float32 differ by 1e-5, from those in bfloat16 by 1 %.

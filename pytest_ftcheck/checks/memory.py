@@ -6,10 +6,10 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FtcheckError
+from ..errors import FtcheckError, NotApplicable
+from ..evidence.footprint import Footprint, footprint
 from ..report.units import size
-from .check import Finding, NotApplicable, check
-from .footprint import Footprint, footprint
+from .check import Finding, check
 from .sabotages.memory import (
     BATCHES_KEPT,
     CHECKPOINTING_IN_NAME,
@@ -20,8 +20,8 @@ from .sabotages.memory import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import ForwardPass
-    from .evidence import Evidence
 
 
 @check(

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .adapted import (
+from ..errors import NotApplicable
+from ..evidence.adapted import (
     PREFIX,
     active,
     as_matrix,
@@ -18,16 +19,16 @@ from .adapted import (
     moved,
     refuse_prompts,
 )
-from .check import Finding, NotApplicable, check
-from .evidence import adapters
+from ..evidence.evidence import adapters
+from ..evidence.precision import distance, precision
+from .check import Finding, check
 from .merging import merge_in_place, mergeable, merged_or_not
-from .precision import distance, precision
 from .sabotages.adapter import MERGED_WEIGHTS_PERTURBED, UNMERGE_DOES_NOTHING
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # Rounding of a merged weight, in units of (|W| + s|B||A|)·eps/2: measured 0.7 to 2.6 in float32 and less in bfloat16
 # (science.md §4.6). Twice that where a weight was merged and unmerged.

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..theory.differences import first_few
-from .adapted import (
+from ..errors import NotApplicable
+from ..evidence.adapted import (
     PREFIX,
     active,
     as_matrix,
@@ -21,10 +21,11 @@ from .adapted import (
     peft_model,
     refuse_prompts,
 )
-from .check import Finding, NotApplicable, check
-from .checkpoint import reload, write
-from .evidence import adapters
-from .precision import distance, precision
+from ..evidence.checkpoint import reload, write
+from ..evidence.evidence import adapters
+from ..evidence.precision import distance, precision
+from ..theory.differences import first_few
+from .check import Finding, check
 from .sabotages.adapter import (
     MERGE_FORGETS_THE_ADAPTER,
     MERGE_NOT_REMEMBERED,
@@ -35,7 +36,7 @@ from .sabotages.adapter import (
 if TYPE_CHECKING:
     from torch import nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 
 def merged_by_peft(model: Any, **options: Any) -> nn.Module:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.dropout import RATES
+from ..evidence.evaluations import evaluated_training, evaluation_passes, is_unused
+from ..evidence.evidence import adapters
+from ..evidence.names import active_adapters, first_few_of, in_base, shared_base
 from ..methods import LoRA
-from .check import Finding, NotApplicable, check
-from .dropout import RATES
-from .evaluations import evaluated_training, evaluation_passes, is_unused
-from .evidence import adapters
-from .names import active_adapters, first_few_of, in_base, shared_base
+from .check import Finding, check
 from .sabotages.mode import (
     DROPOUT_CHANGED,
     DROPOUT_STAYS_ON,
@@ -23,8 +24,8 @@ from .sabotages.mode import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import ForwardPass
-    from .evidence import Evidence
 
 
 def dropout_rates(model: nn.Module) -> dict[str, float]:

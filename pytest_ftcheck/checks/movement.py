@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .names import first_few_of
+from ..errors import NotApplicable
+from ..evidence.names import first_few_of
+from .check import Finding, check
 from .sabotages.movement import BUFFER_MOVES, FROZEN_MOVES, OPTIMIZER_MISSES_HALF
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Trace
-    from .evidence import Evidence
 
 # Buffers that change when a sound model trains: statistics, counters, caches, tables that grow, scales of quantizers.
 LIVELY = re.compile(

@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
+from ..errors import NotApplicable
+from ..evidence.windows import FLOAT32, taught_rows, tolerance
+from .check import Finding, check
 from .equivalence import FULL_WINDOWS, comparable, first_epoch, refuse_equal_batches
 from .sabotages.equivalence import ROWS_MIX
-from .windows import FLOAT32, taught_rows, tolerance
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
+    from ..evidence.windows import TaughtRow
     from ..observers.trace import Update
-    from .evidence import Evidence
-    from .windows import TaughtRow
 
 
 @check(

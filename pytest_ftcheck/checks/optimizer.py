@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .accumulation import Window, windows
-from .check import Finding, NotApplicable, check
-from .names import base_parameters, first_few_of, in_base
+from ..errors import NotApplicable
+from ..evidence.accumulation import Window, windows
+from ..evidence.names import base_parameters, first_few_of, in_base
+from ..evidence.windows import norm
+from .check import Finding, check
 from .sabotages.optimizer import (
     ADAM_EPSILON_LARGE,
     ANOTHER_OPTIMIZER,
@@ -20,11 +22,10 @@ from .sabotages.optimizer import (
     MAXIMIZES,
     PLAIN_SGD,
 )
-from .windows import norm
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Group
-    from .evidence import Evidence
 
 # Optimizers that divide by the root of a second moment plus eps, and take (beta1, beta2).
 ADAMS = ("Adam", "AdamW", "NAdam", "RAdam")

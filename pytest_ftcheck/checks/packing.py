@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .alone import SAME, compared
-from .check import Finding, NotApplicable, check
-from .declared import matches, rows_with_tokens
+from ..errors import NotApplicable
+from ..evidence.alone import SAME, compared
+from ..evidence.declared import matches, rows_with_tokens
+from ..evidence.sequences import Sequence, document_starts, sequences, shown
+from .check import Finding, check
 from .sabotages.packing import HEADLESS, PACKED_TOGETHER
-from .sequences import Sequence, document_starts, sequences, shown
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # Rows begin alike where all of them, and at least so many, begin with the same token.
 FEW = 3

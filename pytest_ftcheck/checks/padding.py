@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .alone import SAME, compared
-from .check import Finding, NotApplicable, check
-from .rows import real_tokens
+from ..errors import NotApplicable
+from ..evidence.alone import SAME, compared
+from ..evidence.rows import real_tokens
+from .check import Finding, check
 from .sabotages.packing import PADDED_LEFT_UNMASKED
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 
 @check(

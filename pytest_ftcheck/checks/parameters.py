@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.names import active_adapters, adapter_in, base_parameters, first_few_of, in_base, is_adapters, is_idle
 from ..methods import LoRA
 from ..theory.differences import Difference, differences, grouped
 from ..theory.parameters import base_name
-from .check import Finding, NotApplicable, check
-from .names import active_adapters, adapter_in, base_parameters, first_few_of, in_base, is_adapters, is_idle
+from .check import Finding, check
 from .sabotages.parameters import (
     ADAPTERS_MISSING,
     BASE_NOT_FROZEN,
@@ -20,8 +21,8 @@ from .sabotages.parameters import (
 )
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..theory.parameters import ParameterForm
-    from .evidence import Evidence
 
 # (part of a difference's words, likely cause, remedy). The first that fits counts.
 CAUSES = (

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .check import Finding, NotApplicable, check
-from .declared import matches
-from .lessons import IGNORED
+from ..errors import NotApplicable
+from ..evidence.declared import matches
+from ..evidence.lessons import IGNORED
+from ..evidence.sequences import Sequence, sequences, shown
+from .check import Finding, check
 from .sabotages.labels import FIRST_ANSWER_TOKEN_LOST, IGNORED_LEARNED, PROMPT_LEARNED
-from .sequences import Sequence, sequences, shown
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
-    from .lessons import Lesson
+    from ..evidence.evidence import Evidence
+    from ..evidence.lessons import Lesson
 
 # Fewer missing tokens than this share may be ones that the model is so sure of that their gradient is 0.
 MISSING = 0.01

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.names import EXPERT, active_adapters, first_few_of, is_idle
 from ..theory.parameters import base_name
-from .check import Finding, NotApplicable, check
-from .names import EXPERT, active_adapters, first_few_of, is_idle
+from .check import Finding, check
 from .sabotages.movement import FACTORS_ZERO, GRADIENTS_CUT
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Trace
-    from .evidence import Evidence
 
 
 @check(

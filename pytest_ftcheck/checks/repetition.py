@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .rows import row_keys
+from ..errors import NotApplicable
+from ..evidence.rows import row_keys
+from .check import Finding, check
 from .sabotages.repetition import EVALUATION_MOVES_ROWS, ORDER_BY_CHANCE
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Trace, Update
-    from .evidence import Evidence
 
 # Of the repeated training: enough for an epoch of the audit's rows.
 REPEATED_STEPS = 3

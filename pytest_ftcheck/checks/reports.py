@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .lessons import IGNORED, is_encoder_decoder
+from ..errors import NotApplicable
+from ..evidence.lessons import IGNORED, is_encoder_decoder
+from .check import Finding, check
 from .sabotages.labels import IGNORED_LEARNED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import ForwardPass
-    from .evidence import Evidence
 
 # In float32 losses agree to 1e-5; bfloat16 has two to three digits.
 CLOSE, CLOSE_ROUNDED = 1e-3, 0.02

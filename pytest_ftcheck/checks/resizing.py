@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .check import Finding, NotApplicable, check
+from ..errors import NotApplicable
+from .check import Finding, check
 from .sabotages.resizing import RESIZE_REDRAWS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 EMBEDDINGS = {"input": "get_input_embeddings", "output": "get_output_embeddings"}
 ANOTHER_RELEASE = "compare the old rows after resizing, or use another release of transformers"

@@ -7,14 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .resumption import (
+from ..errors import NotApplicable
+from ..evidence.resumption import (
     Resumption,
     different_tensors,
     first_other_rows,
     resumptions,
     rows_of_update,
 )
+from .check import Finding, check
 from .sabotages.resume import (
     DATA_POSITION_LOST,
     GENERATOR_LOST,
@@ -28,8 +29,8 @@ from .sabotages.resume import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Update
-    from .evidence import Evidence
 
 # The loss of an update, relative: the same to the bit on one thread, and to a few roundings on several.
 SAME_LOSS = 1e-6
@@ -235,6 +236,6 @@ def _settings(update: Update) -> dict[tuple[int, str], float]:
 
 def _draws(model: nn.Module) -> bool:
     """Whether any dropout of ``model`` is on."""
-    from .dropout import rates
+    from ..evidence.dropout import rates
 
     return any(rate > 0 for rate in rates(model))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .names import first_few_of
+from ..errors import NotApplicable
+from ..evidence.names import first_few_of
+from .check import Finding, check
 from .sabotages.updates import RATE_BELOW_ROUNDING
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # A matrix of which fewer than this share of the elements move does not train. Norms, whose weights are near 1, never
 # move in bfloat16 at the usual rates; that alone is no finding here.

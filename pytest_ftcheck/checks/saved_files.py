@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.adapted import active, base_weight, config_of
+from ..evidence.checkpoint import held_in, is_merged_export, writes_an_adapter
+from ..evidence.evidence import adapters
 from ..theory.differences import first_few
-from .adapted import active, base_weight, config_of
-from .check import Finding, NotApplicable, check
-from .checkpoint import held_in, is_merged_export, writes_an_adapter
-from .evidence import adapters
+from .check import Finding, check
 from .sabotages.saving import (
     BASE_BESIDE_THE_ADAPTER,
     BASE_SAVED,
@@ -21,8 +22,8 @@ from .sabotages.saving import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .checkpoint import Saved, Tensors
-    from .evidence import Evidence
+    from ..evidence.checkpoint import Saved, Tensors
+    from ..evidence.evidence import Evidence
 
 # A file of tensors is larger than their bytes by its header: names and shapes, or a zip entry with padding each.
 HEADER_BYTES = 4096

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.adapted import active, declared_lora
+from ..evidence.checkpoint import writes_an_adapter
 from ..methods import LoRA
 from ..theory.differences import first_few
-from .adapted import active, declared_lora
-from .check import Finding, NotApplicable, check
-from .checkpoint import writes_an_adapter
+from .check import Finding, check
 from .sabotages.saving import ALPHA_EDITED
 
 if TYPE_CHECKING:
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # What a configuration says differently in the file on purpose.
 OTHERWISE_IN_THE_FILE = {"inference_mode", "peft_version", "auto_mapping", "revision", "base_model_name_or_path"}

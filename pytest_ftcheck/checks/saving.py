@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..isolation import preserved_settings, seed_everything
-from ..theory.differences import first_few
-from .adapted import active
-from .check import Finding, NotApplicable, check
-from .checkpoint import (
+from ..errors import NotApplicable
+from ..evidence.adapted import active
+from ..evidence.checkpoint import (
     Folder,
     SavingFails,
     fingerprint,
@@ -20,7 +18,10 @@ from .checkpoint import (
     save_pretrained,
     saved,
 )
-from .precision import distance, precision
+from ..evidence.precision import distance, precision
+from ..isolation import preserved_settings, seed_everything
+from ..theory.differences import first_few
+from .check import Finding, check
 from .sabotages.saving import (
     ALPHA_EDITED,
     BASE_SAVED,
@@ -33,8 +34,8 @@ from .sabotages.saving import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .checkpoint import Saved
-    from .evidence import Evidence
+    from ..evidence.checkpoint import Saved
+    from ..evidence.evidence import Evidence
 
 
 @check(

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .check import Finding, NotApplicable, check
-from .rates import group_rates
+from ..errors import NotApplicable
+from ..evidence.rates import group_rates
+from ..evidence.scripts import refuse_undeclared
+from .check import Finding, check
 from .sabotages.schedule import (
     SCHEDULE_BEFORE_OPTIMIZER,
     SCHEDULE_NEVER_STEPPED,
@@ -15,11 +17,10 @@ from .sabotages.schedule import (
     SCHEDULE_PER_MICRO_BATCH,
     SCHEDULE_TOO_SHORT,
 )
-from .scripts import refuse_undeclared
 
 if TYPE_CHECKING:
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Trace
-    from .evidence import Evidence
 
 # A rate below this share of the peak trains nothing.
 NOTHING = 1e-3
@@ -121,7 +122,7 @@ def _never_stepped(trace: Trace) -> Iterator[Finding]:
 
 
 def _has_repeated_rows(trace: Trace) -> bool:
-    from .rows import row_keys
+    from ..evidence.rows import row_keys
 
     seen = Counter(key for forward in trace.forwards for key in row_keys(forward))
     return bool(seen) and max(seen.values()) > 1

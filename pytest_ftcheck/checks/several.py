@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.adapted import active, config_of, kind_of, moved, refuse_prompts
+from ..evidence.precision import distance, precision
 from ..theory.differences import first_few
-from .adapted import active, config_of, kind_of, moved, refuse_prompts
-from .check import Finding, NotApplicable, check
-from .precision import distance, precision
+from .check import Finding, check
 from .sabotages.adapter import ROWS_IGNORED, SWITCHING_IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 
 def others(model: Any, least: int = 1) -> list[str]:

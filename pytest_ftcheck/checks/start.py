@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
+from ..evidence.names import base_parameters, first_few_of, in_base
 from ..methods import LoRA
-from .check import Finding, NotApplicable, check
-from .names import base_parameters, first_few_of, in_base
+from .check import Finding, check
 from .sabotages.start import BASE_REDRAWN, DRAWN_BEFORE_THE_SEED, LOADED_ANEW, MODEL_SHARED, NOT_SEEDED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # Initialisations of peft 0.21.2 that leave the base as it is; every other one moves a part of it into the adapter.
 LEAVE_THE_BASE = ("gaussian", "orthogonal", "eva", "true", "false", "none")

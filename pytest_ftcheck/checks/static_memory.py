@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
 from ..report.units import size
 from ..theory.memory import STATES
 from ..theory.parameters import ADAPTERS
-from .check import Finding, NotApplicable, check
+from .check import Finding, check
 from .sabotages.memory import FROZEN_GRADIENTS, SQUARE_BUFFER, STATE_DOUBLED, WEIGHTS_COPIED, WEIGHTS_HELD_TWICE
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 # Copies of less than this share of all weights are nobody's memory problem (two tables of positions, say).
 NOTABLE_SHARE = 0.25

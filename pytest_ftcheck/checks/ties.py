@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..evidence.names import base_parameters, in_base, is_adapters, shared_base
 from ..theory.parameters import base_name
 from .check import Finding, check
-from .names import base_parameters, in_base, is_adapters, shared_base
 from .sabotages.ties import TIES_CHANGED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .evidence import Evidence
+    from ..evidence.evidence import Evidence
 
 
 @check(

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TrainingError
+from ..errors import NotApplicable, TrainingError
+from ..evidence.activations import enable_checkpointing, is_checkpointed, never_checkpointed
+from ..evidence.deadline import deadline
+from ..evidence.dropout import without_dropout
+from ..evidence.evidence import Evidence, copy_of
 from ..isolation import preserved_settings
-from .activations import enable_checkpointing, is_checkpointed, never_checkpointed
-from .check import Finding, NotApplicable, check
-from .deadline import deadline
-from .dropout import without_dropout
-from .evidence import Evidence, copy_of
+from .check import Finding, check
 from .sabotages.transformations import CHECKPOINTING_CUTS_THE_GRAPH, COMPILED_MODEL_DIFFERS
 
 if TYPE_CHECKING:

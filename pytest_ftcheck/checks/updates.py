@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .accumulation import windows
-from .check import Finding, NotApplicable, check
-from .names import first_few_of
+from ..errors import NotApplicable
+from ..evidence.accumulation import windows
+from ..evidence.names import first_few_of
+from ..evidence.windows import dot, norm
+from .check import Finding, check
 from .sabotages.updates import (
     OPTIMIZER_REBUILT,
     STATE_FORGOTTEN,
@@ -16,13 +18,12 @@ from .sabotages.updates import (
     STEP_DOUBLED,
     WEIGHTS_RESET,
 )
-from .windows import dot, norm
 
 if TYPE_CHECKING:
     import torch
 
+    from ..evidence.evidence import Evidence
     from ..observers.trace import Group, Tensors, Update
-    from .evidence import Evidence
 
 # The rule is computed by the same class with the same settings, so that only mistakes differ: measured 0.
 NEAR = 1e-3

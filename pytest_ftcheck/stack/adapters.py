@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..checks.check import NotApplicable
+from ..errors import NotApplicable
 from .models import ARCHITECTURES, batch, build, logits_of_model
 from .probe import from_peft
 from .releases import require

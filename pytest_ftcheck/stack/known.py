@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checks.check import NotApplicable
+from ..errors import NotApplicable
 from .releases import require
 
 

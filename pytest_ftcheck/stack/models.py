@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..checks.check import NotApplicable
+from ..errors import NotApplicable
 from ..tasks.instruction import BEGIN, END, PAD, VOCABULARY
 
 if TYPE_CHECKING:

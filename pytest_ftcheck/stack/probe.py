@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks.check import Finding, NotApplicable, Theme
+from ..checks.check import Finding, Theme
 from ..checks.verdict import Verdict
+from ..errors import NotApplicable
 from .known import known_reason
 from .releases import LIBRARIES, installed, require
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from ..checks.check import NotApplicable
+from ..errors import NotApplicable
 from ..methods import Full, LoRA
 from ..recipe import Recipe
 from . import loops

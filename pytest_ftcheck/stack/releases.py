@@ -6,7 +6,7 @@ import functools
 import re
 from importlib import metadata
 
-from ..checks.check import NotApplicable
+from ..errors import NotApplicable
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
 

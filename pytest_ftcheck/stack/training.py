@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checks.check import NotApplicable
 from ..checks.verdict import Verdict
+from ..errors import NotApplicable
 from .known import known_reason
 from .recipe_forms import StackRecipe
 from .recipes import entries

@@ -64,7 +64,7 @@ def relative(found: Tensor, wanted: Tensor) -> float:
 
 def model_of(name: str) -> Any:
     """The model without dropout; the adapted Llama for its name."""
-    from ..checks.dropout import without_dropout
+    from ..evidence.dropout import without_dropout
 
     if name == ADAPTED:
         from .adapters import trained

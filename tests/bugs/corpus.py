@@ -50,7 +50,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "peft_loraplus_embed": ("adapters:loraplus", ("lora-rates-agree",)),
     "peft_merge_twice": ("adapters:default", ("merging-twice-is-merging-once",)),
     "peft_moe_v5": ("stack:golden-checkpoint-loads-to-the-same", ()),
-    "peft_mts_copies": ("adapters:with_other_modules_saved", ("other-adapters-change-nothing", "no-stray-weight-copies")),
+    "peft_mts_copies": (
+        "adapters:with_other_modules_saved",
+        ("other-adapters-change-nothing", "no-stray-weight-copies"),
+    ),
     "peft_pissa_conv1d": ("adapters:pissa_on_gpt2", ("adapter-starts-as-the-base",)),
     "peft_prompt_seqcls": ("adapters:prompt_tuned_classifier", ("trainable-as-declared", *SAVED)),
     "peft_rank_pattern": ("adapters:with_patterns", ("scaling-as-declared", "adapter-configured-as-declared")),

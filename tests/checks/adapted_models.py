@@ -8,9 +8,9 @@ from typing import Any
 
 from pytest_ftcheck import LoRA, Peft, Recipe
 from pytest_ftcheck.checks.catalogue import chosen
-from pytest_ftcheck.checks.evidence import Evidence
 from pytest_ftcheck.checks.examination import examine
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.evidence.evidence import Evidence
 from pytest_ftcheck.tasks.instruction import VOCABULARY, instruction_recipe, tiny_llama
 from pytest_ftcheck.tasks.models import tiny_gpt2
 

@@ -16,8 +16,8 @@ import torch
 
 from pytest_ftcheck import Job, Recipe
 from pytest_ftcheck.checks.conduct import training_completes
-from pytest_ftcheck.checks.evidence import Evidence
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.evidence.evidence import Evidence
 from pytest_ftcheck.tasks import loop
 from pytest_ftcheck.tasks.instruction import instruction_recipe
 

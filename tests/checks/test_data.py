@@ -10,16 +10,16 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, WeightedRandomSampler, get_worker_info
 
 from pytest_ftcheck import Job, Recipe
-from pytest_ftcheck.checks.chance import (
+from pytest_ftcheck.checks.examination import check_training
+from pytest_ftcheck.checks.sabotages.data import SHRINKING_ROWS, TOKENS_HIDDEN
+from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.evidence.chance import (
     at_least,
     at_least_of,
     chance_of_so_few_distinct,
     chance_of_so_few_repeats,
     distinct_in,
 )
-from pytest_ftcheck.checks.examination import check_training
-from pytest_ftcheck.checks.sabotages.data import SHRINKING_ROWS, TOKENS_HIDDEN
-from pytest_ftcheck.checks.verdict import Verdict
 from pytest_ftcheck.tasks.instruction import END, collate, eval_rows, instruction_recipe, train_rows
 
 Batches = Callable[[Job], Iterator[list[Any]]]

@@ -9,8 +9,8 @@ from pretended import BLOCKED, BROKEN, FINDING, FULL_ONLY, NOWHERE, RAISES, SOUN
 
 from pytest_ftcheck import Recipe, check_training
 from pytest_ftcheck.checks.check import Check, Finding
-from pytest_ftcheck.checks.evidence import Evidence
 from pytest_ftcheck.errors import RecipeError
+from pytest_ftcheck.evidence.evidence import Evidence
 
 RECIPE = Recipe(name="mine", model=print, train_data=[1])  # type: ignore[arg-type]
 

@@ -26,10 +26,10 @@ from language_models import (
 )
 
 from pytest_ftcheck import Recipe
-from pytest_ftcheck.checks.check import NotApplicable
 from pytest_ftcheck.checks.examination import check_training
 from pytest_ftcheck.checks.sabotages.labels import LABELS_SHIFTED_TWICE, PADDING_LEARNED
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.errors import NotApplicable
 from pytest_ftcheck.tasks.instruction import IGNORED, PAD, instruction_recipe
 
 VerdictOn = Callable[..., Verdict]

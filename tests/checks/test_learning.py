@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from pytest_ftcheck import Full, Job, LoRA, Recipe
-from pytest_ftcheck.checks.evidence import Evidence
 from pytest_ftcheck.checks.examination import check_training
-from pytest_ftcheck.checks.objective import holding, model_copy, objective
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.evidence.evidence import Evidence
+from pytest_ftcheck.evidence.objective import holding, model_copy, objective
 from pytest_ftcheck.tasks.instruction import instruction_recipe
 from pytest_ftcheck.tasks.loop import epochs
 from pytest_ftcheck.tasks.planted import NARROW, planted_recipe

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pytest_ftcheck import Job, Recipe
-from pytest_ftcheck.checks.evidence import Evidence
 from pytest_ftcheck.checks.examination import check_training
-from pytest_ftcheck.checks.footprint import footprint
 from pytest_ftcheck.checks.memory import saved_bytes
 from pytest_ftcheck.checks.static_memory import held_by
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.evidence.evidence import Evidence
+from pytest_ftcheck.evidence.footprint import footprint
 from pytest_ftcheck.tasks.instruction import instruction_recipe, tiny_llama
 from pytest_ftcheck.tasks.loop import epochs
 from pytest_ftcheck.training import collate as stack

@@ -10,10 +10,10 @@ import torch
 
 from pytest_ftcheck import Job, Recipe
 from pytest_ftcheck.checks.catalogue import chosen
-from pytest_ftcheck.checks.evidence import Evidence
 from pytest_ftcheck.checks.examination import examine
-from pytest_ftcheck.checks.states import States
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.evidence.evidence import Evidence
+from pytest_ftcheck.evidence.states import States
 from pytest_ftcheck.tasks import checkpoint, loop
 from pytest_ftcheck.tasks.instruction import instruction_recipe
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from checks.adapted_models import failed, lora_recipe
 
-from pytest_ftcheck.checks.checkpoint import fingerprint, read_tensors
+from pytest_ftcheck.evidence.checkpoint import fingerprint, read_tensors
 
 
 def test_a_magnitude_that_is_not_saved_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_an_adapter_saved_in_half_precision_on_purpose_is_silent() -> None:
 
 
 def test_pickles_of_more_than_tensors_are_not_opened(tmp_path: Path) -> None:
-    from pytest_ftcheck.checks.check import NotApplicable
+    from pytest_ftcheck.errors import NotApplicable
 
     torch.save({"model": object()}, tmp_path / "a.pt")
     with pytest.raises(NotApplicable, match=r"a\.pt is no file of tensors alone"):

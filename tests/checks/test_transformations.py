@@ -7,8 +7,8 @@ import pytest
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pytest_ftcheck.checks.activations import enable_checkpointing
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.evidence.activations import enable_checkpointing
 from pytest_ftcheck.tasks.instruction import instruction_recipe, tiny_llama
 from pytest_ftcheck.training import adapt
 

@@ -10,8 +10,8 @@ import torch
 
 from pytest_ftcheck import Job, Recipe
 from pytest_ftcheck.checks.catalogue import catalogue
-from pytest_ftcheck.checks.evidence import Evidence
 from pytest_ftcheck.checks.examination import examine
+from pytest_ftcheck.evidence.evidence import Evidence
 from pytest_ftcheck.tasks.instruction import instruction_recipe
 from pytest_ftcheck.tasks.loop import epochs
 

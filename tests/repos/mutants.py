@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "eos_truncated",
         (
-            (DATA, "(one[\"prompt\"] + one[\"completion\"])[:LONGEST]", "(one[\"prompt\"] + one[\"completion\"])[:-1]"),
-            (DATA, "+ one[\"completion\"])[:LONGEST]", "+ one[\"completion\"])[:-1]"),
+            (DATA, '(one["prompt"] + one["completion"])[:LONGEST]', '(one["prompt"] + one["completion"])[:-1]'),
+            (DATA, '+ one["completion"])[:LONGEST]', '+ one["completion"])[:-1]'),
         ),
         (),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_ftcheck.checks.check import NotApplicable
+from pytest_ftcheck.errors import NotApplicable
 from pytest_ftcheck.stack.probe import Probe, probes
 from pytest_ftcheck.stack.releases import require
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from pytest_ftcheck.checks.check import Finding, NotApplicable
+from pytest_ftcheck.checks.check import Finding
 from pytest_ftcheck.checks.verdict import Verdict
+from pytest_ftcheck.errors import NotApplicable
 from pytest_ftcheck.stack import probe as module
 from pytest_ftcheck.stack.probe import Function, Probe, distance
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pytest_ftcheck.checks.catalogue import chosen
-from pytest_ftcheck.checks.check import NotApplicable
+from pytest_ftcheck.errors import NotApplicable
 from pytest_ftcheck.stack import adapters, data, models
 from pytest_ftcheck.stack.recipes import entries, recipes
 from pytest_ftcheck.stack.tokenizer import ASSISTANT, WORDS, tokenizer

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .wrapping import after_adapting
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ MOVE = 0.1
 
 def adapted_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """The layers of ``model`` that PEFT adapted, by name."""
-    from ..evidence import adapters
+    from ...evidence.evidence import adapters
 
     yield from adapters(model)
 
@@ -60,20 +61,20 @@ def _start_elsewhere(layer: Any) -> None:
 
 
 def _change_base(layer: Any) -> None:
-    from ..adapted import base_weight
+    from ...evidence.adapted import base_weight
 
     _noise(base_weight(layer))
 
 
 def _thaw_base(layer: Any) -> None:
-    from ..adapted import base_weight
+    from ...evidence.adapted import base_weight
 
     base_weight(layer).requires_grad_(True)
 
 
 def _remove_one(model: nn.Module) -> None:
     """Put the base layer back in place of the last adapter."""
-    from ..adapted import base_layer
+    from ...evidence.adapted import base_layer
 
     names = [name for name, layer in adapted_layers(model) if hasattr(layer, "base_layer")]
     if len(names) > 1:
@@ -129,7 +130,7 @@ def _forget_merging(layer: Any) -> None:
 
 def _merge_something_else(layer: Any) -> None:
     def merge(self: Any, *args: Any, **kwargs: Any) -> None:
-        from ..adapted import base_weight
+        from ...evidence.adapted import base_weight
 
         type(self).merge(self, *args, **kwargs)
         base_weight(self).data.mul_(1.05)

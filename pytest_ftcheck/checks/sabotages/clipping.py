@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .stepping import accumulating, around_each_backward, before_each_step, gradients_of
 from .wrapping import around_training, patched
 

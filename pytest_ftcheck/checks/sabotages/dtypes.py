@@ -21,7 +21,7 @@ def _halve_trainable(model: nn.Module) -> None:
 
 def _mix_dtypes(model: nn.Module) -> None:
     """The adapter of every second layer in float64, which PEFT casts to and from."""
-    from ..evidence import adapters
+    from ...evidence.evidence import adapters
 
     for _, module in adapters(model)[::2]:
         for name, parameter in module.named_parameters():

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .wrapping import after_adapting, around_training, patched
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def _lost(recipe: Recipe) -> Recipe:
 
 
 def _short_window_divided_in_full(recipe: Recipe) -> Recipe:
+    from ...evidence.few import first
     from ...execution import rows_of
-    from ..few import first
 
     rows = rows_of(_accumulating(recipe), "train_data")
     if hasattr(rows, "__len__"):

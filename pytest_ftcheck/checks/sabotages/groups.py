@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .optimizer import setting
 from .parameters import adapted_by
 from .wrapping import around_training, patched

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..check import NotApplicable, Sabotage
-from ..names import active_adapters
+from ...errors import NotApplicable
+from ...evidence.names import active_adapters
+from ..check import Sabotage
 from .parameters import in_adapted
 
 

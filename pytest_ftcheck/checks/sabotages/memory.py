@@ -7,7 +7,8 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .wrapping import after_adapting, around_training, patched
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .movement import longest_list
 from .parameters import adapted_by, in_adapted
 from .wrapping import around_training, patched

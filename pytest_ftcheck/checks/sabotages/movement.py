@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .parameters import adapted_by, after_each_update, in_adapted
 from .wrapping import after_adapting, around_training, patched
 

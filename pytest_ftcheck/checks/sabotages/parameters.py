@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .wrapping import after_adapting, around_training
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ def adapted_by(recipe: Recipe, kind: str) -> nn.Module:
     """The recipe's model under its first method of ``kind`` ("full" or "adapter"), built anew. NotApplicable where it
     declares none, or its adapter is put on by the training itself.
     """
+    from ...evidence.evidence import adapters
     from ...execution import adapted_model
     from ...methods import Full
-    from ..evidence import adapters
 
     names = [n for n, method in recipe.declared_methods.items() if isinstance(method, Full) == (kind == "full")]
     if not names:
@@ -39,7 +40,7 @@ def in_adapted(change: Callable[[nn.Module], Any], kind: str = "adapter") -> Cal
     """
 
     def changed(model: nn.Module) -> nn.Module | None:
-        from ..evidence import adapters
+        from ...evidence.evidence import adapters
 
         is_adapter = bool(adapters(model))
         result = change(model) if is_adapter == (kind == "adapter") or kind == "any" else None
@@ -84,7 +85,7 @@ def _named(model: nn.Module, part: str) -> list[Any]:
 
 def _remove_adapters(model: nn.Module) -> None:
     """Take the adapter off every second layer that has one."""
-    from ..evidence import adapters
+    from ...evidence.evidence import adapters
 
     wrapped = adapters(model)[1::2]
     if not wrapped or not hasattr(wrapped[0][1], "base_layer"):
@@ -120,7 +121,7 @@ def _freeze_one(job: Job, steps: int) -> None:
 
 def _second_trains(model: Any) -> None:
     """Add an adapter, go back to the first, and leave the flags of both set, as peft 0.5 did."""
-    from ..names import active_adapters
+    from ...evidence.names import active_adapters
 
     if not hasattr(model, "add_adapter") or not hasattr(model, "peft_config"):
         raise NotApplicable("the model is not PEFT's")

@@ -19,7 +19,7 @@ Tensors = dict[str, "Tensor"]
 
 def after_saving(recipe: Recipe, change: Callable[[nn.Module, Path], None]) -> Recipe:
     """``recipe`` whose save is followed by ``change(model, folder)``."""
-    from ..checkpoint import save_pretrained
+    from ...evidence.checkpoint import save_pretrained
 
     inner = recipe.save or save_pretrained
 
@@ -32,7 +32,7 @@ def after_saving(recipe: Recipe, change: Callable[[nn.Module, Path], None]) -> R
 
 def before_saving(recipe: Recipe, change: Callable[[nn.Module], None]) -> Recipe:
     """``recipe`` whose save is preceded by ``change(model)``."""
-    from ..checkpoint import save_pretrained
+    from ...evidence.checkpoint import save_pretrained
 
     inner = recipe.save or save_pretrained
 
@@ -68,7 +68,7 @@ def _empty(model: nn.Module, tensors: Tensors) -> Tensors:
 
 def _without_one(model: nn.Module, tensors: Tensors) -> Tensors:
     """All but the last tensor that trained and that nothing can make up for."""
-    from ..checkpoint import held_in
+    from ...evidence.checkpoint import held_in
 
     trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad and p.dim() > 1}
     held = [name for names in held_in(tensors, trained).values() for name in names]
@@ -126,7 +126,7 @@ def _base_saved(recipe: Recipe) -> Recipe:
     def save(model: Any, folder: Path) -> None:
         from safetensors.torch import save_file
 
-        from ..checkpoint import save_pretrained
+        from ...evidence.checkpoint import save_pretrained
 
         (recipe.save or save_pretrained)(model, folder)
         frozen = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable
+from ...errors import NotApplicable
 from .wrapping import patched
 
 if TYPE_CHECKING:

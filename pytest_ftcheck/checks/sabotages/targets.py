@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .wrapping import around_training, patched
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def with_targets(recipe: Recipe, change: Change) -> Recipe:
 
 def refuse_other_models(recipe: Recipe) -> None:
     """Raise NotApplicable for models that do not predict the token that follows."""
-    from ..lessons import NOT_LEFT_TO_RIGHT, is_encoder_decoder
+    from ...evidence.lessons import NOT_LEFT_TO_RIGHT, is_encoder_decoder
 
     model = recipe.model()
     other = (*NOT_LEFT_TO_RIGHT, "SequenceClassification")

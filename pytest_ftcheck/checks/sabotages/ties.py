@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .parameters import in_adapted
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..activations import enable_checkpointing
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ...evidence.activations import enable_checkpointing
+from ..check import Sabotage
 from .wrapping import after_adapting
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ..check import NotApplicable, Sabotage
+from ...errors import NotApplicable
+from ..check import Sabotage
 from .stepping import after_each_step, before_each_step
 from .wrapping import around_training
 

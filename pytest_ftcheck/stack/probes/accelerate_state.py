@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..accelerators import fresh, linear_model
 from ..breaks import first_by_name_removed
 from ..probe import Control, distance, probe

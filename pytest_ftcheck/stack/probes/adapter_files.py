@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..adapters import VARIANTS, adapted, base_of, config_of, logits, names, tolerance, trained
 from ..breaks import heads_left_out
 from ..probe import Control, distance, probe

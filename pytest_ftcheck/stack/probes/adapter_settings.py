@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..adapters import adapted, inputs_of, logits, tolerance, trained
 from ..breaks import layers_not_looked_at, scaled_back_without_the_root
 from ..models import build

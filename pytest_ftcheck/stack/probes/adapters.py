@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..adapters import VARIANTS, adapted, base_of, logits, names, tolerance, trained
 from ..breaks import merged_twice, never_disabled, noise_at_the_start
 from ..probe import Control, distance, probe

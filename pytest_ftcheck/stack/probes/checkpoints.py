@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..breaks import retied
 from ..models import ARCHITECTURES, auto_class, batch, logits_of_model, still
 from ..probe import Control, distance, probe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..models import from_transformers
 from ..probe import probe
 from ..tokenizer import tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ...tasks.instruction import VOCABULARY
 from ..breaks import stale_width
 from ..models import ARCHITECTURES, batch, logits_of_model, still

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..models import build
 from ..probe import probe
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
-from ...checks.dropout import without_dropout
+from ...errors import NotApplicable
+from ...evidence.dropout import without_dropout
 from ..losses import IGNORED, reference_loss
 from ..models import ARCHITECTURES, batch, still
 from ..probe import distance, probe

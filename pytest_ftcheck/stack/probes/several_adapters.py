@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..adapters import adapted, base_of, config_of, inputs_of, logits, tolerance, trained
 from ..breaks import both_adapters_saved
 from ..models import moved

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..loops import hf_trainer
 from ..probe import distance, probe
 from ..updates import ADAPTED, job, model_of, rows_of_model, traced
@@ -41,7 +41,7 @@ RESUMED = {
     links=[f"{PULLS}17032"],
 )
 def resumed(case: str, seed: int) -> Iterator[str]:
-    from ...checks.rows import row_keys
+    from ...evidence.rows import row_keys
 
     name, where = case.split()
     accumulation, at = RESUMED[where]

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..data import collate
 from ..loops import hf_trainer
 from ..losses import reference_loss
@@ -91,7 +91,7 @@ def decays_matrices_only(name: str, seed: int) -> Iterator[str | tuple[str, ...]
     needs=NEEDS,
 )
 def every_row_once(case: str, seed: int) -> Iterator[str]:
-    from ...checks.rows import row_keys
+    from ...evidence.rows import row_keys
 
     rows = rows_of_model("llama", 12)
     arguments: dict[str, Any] = {"max_steps": -1, "num_train_epochs": 2}
@@ -124,7 +124,7 @@ def _evaluated(**changes: Any) -> Trace:
     links=[f"{PULLS}17055", f"{ISSUES}11323"],
 )
 def evaluation_leaves_training(case: str, seed: int) -> Iterator[str]:
-    from ...checks.rows import row_keys
+    from ...evidence.rows import row_keys
 
     plain, evaluated = _evaluated(evaluate=False), _evaluated(evaluate=True)
     if not evaluated.evaluations:

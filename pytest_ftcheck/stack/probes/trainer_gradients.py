@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..breaks import undivided
 from ..data import ROWS, collate
 from ..loops import hf_trainer
@@ -192,7 +192,7 @@ def clips(case: str, seed: int) -> Iterator[str]:
     links=[f"{ISSUES}21381", f"{ISSUES}23170"],
 )
 def checkpointed_adapters(name: str, seed: int) -> Iterator[str]:
-    from ...checks.dropout import without_dropout
+    from ...evidence.dropout import without_dropout
     from ..adapters import VARIANTS, trained
 
     found = []

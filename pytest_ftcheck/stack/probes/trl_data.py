@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..breaks import rows_cut_in_packs
 from ..data import dataset
 from ..loops import known, trl_trainer

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ...checks.check import NotApplicable
+from ...errors import NotApplicable
 from ..data import dataset, preferences, texts
 from ..loops import known, training_arguments, trl_trainer
 from ..models import build, moved
@@ -39,7 +39,7 @@ def _rows(name: str, count: int) -> list[dict[str, Any]]:
 
 
 def _model(name: str) -> Any:
-    from ...checks.dropout import without_dropout
+    from ...evidence.dropout import without_dropout
 
     made = build("llama-classifier", num_labels=1) if name == "Reward" else build("llama")
     without_dropout(made)

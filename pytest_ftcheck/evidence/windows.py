@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 from .rows import row_keys
 
 if TYPE_CHECKING:

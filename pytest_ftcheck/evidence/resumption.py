@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 from .rows import row_keys
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 from .lessons import is_encoder_decoder
 
 if TYPE_CHECKING:

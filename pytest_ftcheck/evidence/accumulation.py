@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 from .windows import dot, norm
 
 if TYPE_CHECKING:

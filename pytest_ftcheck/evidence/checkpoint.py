@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
 from ..isolation import preserved_settings, seed_everything
 from .adapted import active, config_of, is_prompt
-from .check import NotApplicable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pytest_ftcheck.checks.rows import not_padding, real_tokens, row_keys
+from pytest_ftcheck.evidence.rows import not_padding, real_tokens, row_keys
 from pytest_ftcheck.observers.trace import ForwardPass
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pytest_ftcheck.checks.supervision import Supervision, supervision
+from pytest_ftcheck.evidence.supervision import Supervision, supervision
 from pytest_ftcheck.observers.trace import ForwardPass
 
 ROWS, LENGTH, VOCABULARY = 3, 5, 11

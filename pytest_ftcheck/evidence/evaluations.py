@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 from .rows import row_keys
 
 if TYPE_CHECKING:

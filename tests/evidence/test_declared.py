@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pytest_ftcheck.checks.declared import DeclaredRow, rows_with_tokens
+from pytest_ftcheck.evidence.declared import DeclaredRow, rows_with_tokens
 
 
 def declared(row: object, of_decoder: bool = False) -> DeclaredRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 from .lessons import lessons
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
 from ..theory.parameters import ADAPTERS, base_name
-from .check import NotApplicable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 
 if TYPE_CHECKING:
     from .evidence import Evidence

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import NotApplicable
 from ..isolation import evaluation_mode
 from ..observers.loss import logits_of
-from .check import NotApplicable
 from .supervision import supervision
 
 if TYPE_CHECKING:

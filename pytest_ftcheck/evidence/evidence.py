@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import FtcheckError, TrainingError
+from ..errors import FtcheckError, NotApplicable, TrainingError
 from ..execution import adapted_model, base_model, rows_of
 from ..isolation import evaluation_mode, preserved_settings
 from ..methods import Full
-from .check import NotApplicable
 from .few import few_rows
 from .training import AS_DECLARED, TIME_LIMIT_S, Training, Variation, carry_out
 

@@ -9,9 +9,9 @@ import torch
 from recipes import tiny_model, tiny_recipe
 from torch import nn
 
-from pytest_ftcheck.checks.dropout import rates, without_dropout
-from pytest_ftcheck.checks.few import FirstRows, few_rows
-from pytest_ftcheck.checks.training import Variation, carry_out
+from pytest_ftcheck.evidence.dropout import rates, without_dropout
+from pytest_ftcheck.evidence.few import FirstRows, few_rows
+from pytest_ftcheck.evidence.training import Variation, carry_out
 from pytest_ftcheck.tasks.instruction import instruction_recipe
 
 

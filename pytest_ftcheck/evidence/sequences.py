@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .check import NotApplicable
+from ..errors import NotApplicable
 from .lessons import (
     IGNORED,
     LEFT_TO_RIGHT,

@@ -1,0 +1,1 @@
+"""What checks look at: short trainings, traced, and what can be told from them. Nothing is judged here."""
