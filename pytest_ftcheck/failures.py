@@ -35,9 +35,7 @@ def no_update(method: str, steps: int, trace: Trace, foreign_steps: int) -> str:
     called, backwards = len(trace.unanswered) + len(trace.evaluations), len(trace.unfinished)
     if foreign_steps:
         seen = f"{foreign_steps} steps of an optimizer that holds no parameter of job.model"
-        cause = (
-            "another model, or a copy, trains (say so with job.replace_model), or the optimizer came before the model"
-        )
+        cause = "another model, or a copy, trains (say so with job.replace_model), or the optimizer is older than it"
     elif backwards:
         seen = f"{backwards} backward passes, and no step of an optimizer"
         cause = "optimizer.step() is not reached: an accumulation longer than the data, or every update is skipped"

@@ -27,9 +27,9 @@ class Job:
     ``model`` is built, adapted to ``method`` and on ``device``; ``lr`` is the method's. A training that puts another
     model in place of it (a trainer that adapts by itself) says so by ``job.replace_model(model)``.
 
-    ``save_steps``, ``eval_steps`` and ``resume_from`` are set by checks that ask for a checkpoint (in ``output_dir``) or
-    an evaluation after every so many updates, or to go on from such a checkpoint. A loop that knows none of them leaves
-    those checks not applicable.
+    ``save_steps``, ``eval_steps`` and ``resume_from`` are set by checks that ask for a checkpoint (in ``output_dir``)
+    or an evaluation after every so many updates, or to go on from such a checkpoint. A loop that knows none of them
+    leaves those checks not applicable.
     """
 
     model: nn.Module
@@ -90,8 +90,8 @@ class Recipe:
     torch's CPU threads during a run. A repository that trains in one way only says ``full=None`` or ``lora=None``.
 
     ``merge(model) -> model`` is how a trained adapter is merged into the base for export (default: PEFT's
-    ``merge_and_unload``). ``max_grad_norm``, ``optimizer`` (a class name: ``"AdamW"``) and ``weight_decay`` (of matrices;
-    norms and biases then have none) are declarations that checks hold the training to; None declares nothing.
+    ``merge_and_unload``). ``max_grad_norm``, ``optimizer`` (a class name: ``"AdamW"``) and ``weight_decay`` (of
+    matrices; norms and biases then have none) are declarations that checks hold the training to; None declares nothing.
     """
 
     model: Callable[[], nn.Module]
@@ -188,8 +188,8 @@ class Recipe:
         """A recipe that trains by running the script at ``path``, unchanged, in this process.
 
         ``arguments`` are its command line: a list in which ``{method}``, ``{steps}``, ``{seed}``, ``{lr}``,
-        ``{batch_size}``, ``{accumulation}``, ``{device}``, ``{output_dir}`` and ``{resume_from}`` stand for the job's, or
-        a function of the job. The script builds its own model and reads its own data; it is ended after ``steps``
+        ``{batch_size}``, ``{accumulation}``, ``{device}``, ``{output_dir}`` and ``{resume_from}`` stand for the job's,
+        or a function of the job. The script builds its own model and reads its own data; it is ended after ``steps``
         updates. Give ``model`` (the base model) besides, and its parameters are held to the closed form, too.
         """
         from .script import SeenByTheScript, as_it_is, script, unbuilt_model

@@ -127,7 +127,8 @@ def _watched(job: Job) -> Iterator[None]:
     from torch import nn
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
-    called, found, updates = 0, [], 0
+    called, updates = 0, 0
+    found: list[nn.Module] = []
     original = nn.Module.__call__
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

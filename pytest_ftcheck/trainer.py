@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainerRecord:
-    """What a trainer that has trained says of itself. ``logs`` are the entries of its log; ``train_dataset`` are the rows
+    """What a trainer that has trained says of itself. ``logs`` are the entries of its log; ``train_dataset``: the rows
     as it prepared them; ``tokenizer`` is None where it was given none. ``arguments`` are its ``TrainingArguments``.
     """
 
@@ -97,6 +97,6 @@ def _obey(arguments: Any, job: Job) -> None:
 def _every(arguments: Any, what: str, steps: int) -> None:
     from transformers.trainer_utils import IntervalStrategy
 
-    kind = type(getattr(arguments, f"{what}_strategy", IntervalStrategy.STEPS))
+    kind: Any = type(getattr(arguments, f"{what}_strategy", IntervalStrategy.STEPS))
     setattr(arguments, f"{what}_strategy", kind("steps") if kind is not str else IntervalStrategy.STEPS)
     setattr(arguments, "save_steps" if what == "save" else "eval_steps", steps)

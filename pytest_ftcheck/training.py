@@ -72,8 +72,8 @@ def update_windows(job: Job) -> Iterator[list[Any]]:
 
 
 def supervised_tokens(batch: Any, model: nn.Module) -> int:
-    """How many labels of a batch count: after the causal shift for token labels, except those of an encoder-decoder, of
-    masked tokens and of token classes, which are not shifted; all for labels of whole rows. 1 where the batch shows none.
+    """How many labels of a batch count: after the causal shift for token labels, except those of an encoder-decoder,
+    of masked tokens and of token classes, which are not shifted; all for labels of whole rows. 1 where there are none.
     """
     labels = batch.get("labels") if hasattr(batch, "get") else None
     if labels is None:

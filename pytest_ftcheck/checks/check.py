@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 Theme = Literal[
-    "parameters", "optimizer", "schedule", "loss", "labels", "equivalence", "resume", "data", "mode", "adapter", "saving",
-    "memory", "learning", "conduct",
+    "parameters", "optimizer", "schedule", "loss", "labels", "equivalence", "resume", "data", "mode", "adapter",
+    "saving", "memory", "learning", "conduct",
 ]  # fmt: skip
 Cost = Literal["reading", "model", "training"]
 Applies = Literal["any", "full", "adapter"]

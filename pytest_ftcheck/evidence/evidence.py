@@ -225,11 +225,13 @@ def copy_of(model: nn.Module) -> nn.Module:
 
 def adapters(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The modules of ``model`` that PEFT wrapped with an adapter, by name."""
+    modules = list(model.named_modules())
     try:
         from peft.tuners.tuners_utils import BaseTunerLayer
     except ImportError:
-        return [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A")]
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+        return [(name, module) for name, module in modules if hasattr(module, "lora_A")]
+    kind: Any = BaseTunerLayer
+    return [(name, module) for name, module in modules if isinstance(module, kind)]
 
 
 @contextlib.contextmanager

@@ -60,10 +60,10 @@ class ForwardPass:
 
 @dataclass
 class Backward:
-    """One backward pass. ``loss`` is what it was called on, before any gradient scaler; ``scale`` is the scaler's factor.
+    """One backward pass. ``loss`` is what it was called on, before any gradient scaler; ``scale`` is its factor.
 
     ``forwards`` are the recorded forward passes since the backward pass before. ``before`` and ``after`` are the
-    accumulated gradients by parameter name (absent: None), kept in the first updates only. ``lr`` are the learning rates
+    accumulated gradients by parameter name (absent: None), kept in the first updates only. ``lr``: the learning rates
     of all groups of all optimizers seen so far.
     """
 
@@ -79,10 +79,10 @@ class Backward:
 class Update:
     """One update: its backward passes, and what the optimizer was given and did.
 
-    ``gradients`` are those that the optimizer's step saw, ``before`` and ``after`` the parameters around it (all three in
-    the first updates only). ``lr`` and ``groups`` describe the optimizer groups at this step: the names of each group's
-    parameters, and its other settings. ``trainable`` names the parameters that require a gradient at this step, and
-    ``not_finite`` those whose gradient holds a NaN or an infinity.
+    ``gradients`` are those that the optimizer's step saw, ``before`` and ``after`` the parameters around it (all three
+    in the first updates only). ``lr`` and ``groups`` describe the optimizer groups at this step: the names of each
+    group's parameters, and its other settings. ``trainable`` names the parameters that require a gradient at this
+    step, and ``not_finite`` those whose gradient holds a NaN or an infinity.
     """
 
     backwards: list[Backward]
@@ -107,7 +107,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Group:
-    """An optimizer group at one step: class of its optimizer, names of its parameters (None: not the model's), settings."""
+    """An optimizer group at one step: its optimizer's class, its parameters (None: not the model's), its settings."""
 
     optimizer: str
     names: tuple[str | None, ...]
@@ -235,7 +235,7 @@ class Trace(Watcher):
         deep = self._is_deep()
         self._recover_logits()
         if not self.updates:
-            # A training may have cast, moved or frozen since it was attached; what counts is what the first update finds.
+            # A training may have cast, moved or frozen since it was attached; the first update's finding counts.
             self._note_parameters()
         groups = [self._group(one, group) for one in self.optimizers for group in one.param_groups]
         rates = tuple(float(group.settings.get("lr", "nan")) for group in groups)

@@ -27,7 +27,7 @@ Row = dict[str, list[int]]
 
 
 def rows(count: int, seed: int, longest: int = 16) -> list[Row]:
-    """``count`` rows of begin, prompt, completion, end. The completion repeats the prompt, so that it can be learned."""
+    """``count`` rows of begin, prompt, completion, end. The completion repeats the prompt: it can be learned."""
     import random
 
     draw = random.Random(seed)
@@ -88,7 +88,7 @@ def tiny_llama(seed: int = 0, **changes: Any) -> nn.Module:
 
 
 def instruction_recipe(model: Callable[[], nn.Module] = tiny_llama, **changes: Any) -> Recipe:
-    """The instruction task on ``model``: 60 updates of 2 batches of 4 rows, in full and with LoRA on five projections."""
+    """The instruction task on ``model``: 60 updates of 2 batches of 4 rows, in full and with LoRA on 4 projections."""
     parts: dict[str, Any] = dict(
         name="instruction",
         model=model,

@@ -106,8 +106,8 @@ def installer() -> Any:
 
 
 def outcome(corpus: Any, name: str, side: str, whole: bool = False) -> Outcome:
-    """``side`` ("BAD" or "GOOD") of the case ``name``, in an interpreter of its releases; with ``whole`` all checks run,
-    and not only those that must name the cause.
+    """``side`` ("BAD" or "GOOD") of the case ``name``, in an interpreter of its releases; with ``whole`` all checks
+    run, and not only those that must name the cause.
     """
     specs = corpus.versions(corpus.CASES / f"{name}.py", side)
     variables = corpus.environment(specs)

@@ -26,7 +26,8 @@ def edit(id: str, file: str, text: str, replacement: str, *checks: str, method: 
     return Mutant(id, ((file, text, replacement),), checks, method)
 
 
-ADAPTED = "    model = get_peft_model(model, config)\n"
+ADAPTED = "    return get_peft_model(model, config)\n"
+EACH_TENSOR = "    model = get_peft_model(model, config)\n    for n, p in model.named_parameters():\n"
 BATCH_LOSS = "            loss = total / tokens\n"
 BACKWARD = "            loss.backward()\n"
 CLIP = "        torch.nn.utils.clip_grad_norm_(trainable, MAX_NORM)\n"
@@ -44,18 +45,18 @@ MERGE = "    return model.merge_and_unload()\n"
 
 MUTANTS = (
     edit("wrong_targets", MODEL, "        target_modules=TARGETS,\n", "        target_modules=['q_proj'],\n"),
-    edit("base_not_frozen", MODEL, ADAPTED, f"{ADAPTED}    model.requires_grad_(True)\n"),
+    edit("base_not_frozen", MODEL, ADAPTED, "    return get_peft_model(model, config).requires_grad_(True)\n"),
     edit(
         "a_and_b_zero",
         MODEL,
         ADAPTED,
-        f"{ADAPTED}    for n, p in model.named_parameters():\n        p.data.mul_(0.0 if 'lora_' in n else 1.0)\n",
+        f"{EACH_TENSOR}        p.data.mul_(0.0 if 'lora_' in n else 1.0)\n    return model\n",
     ),
     edit(
         "lora_a_frozen",
         MODEL,
         ADAPTED,
-        f"{ADAPTED}    for n, p in model.named_parameters():\n        p.requires_grad_('lora_B' in n)\n",
+        f"{EACH_TENSOR}        p.requires_grad_('lora_B' in n)\n    return model\n",
     ),
     edit("inference_mode", MODEL, "        r=8,\n", "        r=8,\n        inference_mode=True,\n"),
     edit("rslora_forgot", MODEL, "        r=8,\n", "        r=8,\n        use_rslora=True,\n"),
@@ -226,7 +227,8 @@ MUTANTS = (
         "merge_twice",
         MODEL,
         MERGE,
-        "    model.merge_adapter()\n    for m in model.modules():\n        if hasattr(m, 'merged_adapters'):\n            m.merged_adapters.clear()\n    return model.merge_and_unload()\n",
+        "    model.merge_adapter()\n    for m in model.modules():\n        getattr(m, 'merged_adapters', []).clear()\n"
+        "    return model.merge_and_unload()\n",
     ),
     edit("merge_forgot", MODEL, MERGE, "    return model.unload()\n"),
     edit(
@@ -239,7 +241,8 @@ MUTANTS = (
         "optimizer_each_epoch",
         LOOP,
         "        losses.append(0.0)\n",
-        "        losses.append(0.0)\n        if update % 3 == 0:\n            optimizer = torch.optim.AdamW(parameter_groups(model), lr=lr)\n"
+        "        losses.append(0.0)\n        if update % 3 == 0:\n"
+        "            optimizer = torch.optim.AdamW(parameter_groups(model), lr=lr)\n"
         "            schedule = schedule_for(optimizer, steps)\n",
     ),
     edit(

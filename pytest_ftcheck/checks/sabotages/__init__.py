@@ -1,1 +1,1 @@
-"""Ways to break a recipe: the negative controls of the catalogue, and what ``--ftcheck-sabotage`` does to a user's own."""
+"""Ways to break a recipe: the catalogue's negative controls, and what ``--ftcheck-sabotage`` does to users' own."""

@@ -77,7 +77,7 @@ def keeping_two(job: Job) -> Accelerator:
 
 
 class Loop:
-    """Trains ``job`` with an accelerator; evaluates, and with ``saves`` saves and resumes, where the job asks for it."""
+    """Trains ``job`` with an accelerator; evaluates (and with ``saves`` saves, resumes) where the job asks for it."""
 
     def __init__(self, job: Job, accelerator: Accelerator, *, saves: bool = True) -> None:
         self.job, self.accelerator, self.saves = job, accelerator, saves
