@@ -140,6 +140,8 @@ class Recipe:
             value = getattr(self, name)
             if not (callable(value) or (value is None and name != "model")):
                 raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a function")
+        if not self.declared_methods:
+            raise RecipeError("Recipe has no method; allowed: full=Full(...), lora=LoRA(...), or others in methods")
         for name, method in self.declared_methods.items():
             if not isinstance(method, (Full, LoRA, Peft)):
                 raise RecipeError(f"Recipe method {name!r} is {method!r}; allowed: Full(...), LoRA(...), Peft(...)")

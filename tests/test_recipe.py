@@ -69,11 +69,19 @@ def test_every_part_but_the_model_may_be_left_out() -> None:
         a_recipe(model=None)
 
 
+def test_a_recipe_may_declare_one_method_only_and_not_none() -> None:
+    recipe = a_recipe(full=None)
+    assert list(recipe.declared_methods) == ["lora"]
+    with pytest.raises(RecipeError, match=r"^no method 'full' in the recipe; allowed: lora$"):
+        recipe.method("full")
+    with pytest.raises(RecipeError, match=r"^Recipe has no method; allowed: full=Full\(\.\.\.\), lora=LoRA"):
+        a_recipe(full=None, lora=None)
+
+
 @pytest.mark.parametrize(
     ("parts", "name", "value"),
     [
         ({"full": 1e-3}, "full", 1e-3),
-        ({"lora": None}, "lora", None),
         ({"lora": LoRA}, "lora", LoRA),
         ({"methods": {"wide": LoRA(), "narrow": "r=2"}}, "narrow", "r=2"),
     ],

@@ -41,8 +41,6 @@ def every_trainable_has_a_gradient(evidence: Evidence) -> Iterator[Finding]:
     lacking = [name for name in trainable if name not in reached]
     if not reached and not any(update.backwards for update in deep):
         raise NotApplicable("backward() is not called (backward-before-every-update says so)")
-    if len(lacking) == len(trainable) and not _supervises(trace):
-        raise NotApplicable("no gradient reached the logits: the loss supervises nothing")
     if lacking and reached.intersection(trainable):
         lacking = _unexcused(lacking, reached, evidence)
     if lacking:
@@ -113,6 +111,11 @@ def _used_modules(evidence: Evidence) -> set[str] | None:
 def _why_cut(lacking: list[str], trace: Trace) -> tuple[str, str]:
     known = set(getattr(trace.model, "peft_config", {}))
     active = active_adapters(trace.model)
+    if not _supervises(trace):
+        return (
+            "no gradient came back even to the logits: the loss is detached, or every label is masked",
+            "differentiate the loss that the model returned, with labels of which some are not -100",
+        )
     if _both_zero(lacking, trace):
         return (
             "A and B of the adapter both begin at 0: neither ever gets a gradient",

@@ -180,12 +180,6 @@ MUTANTS = (
         "    while True:\n",
         "    while True:\n        generator.manual_seed(seed)\n",
     ),
-    edit(
-        "rows_dropped",
-        DATA,
-        "        for start in range(0, len(batches), accumulation):\n",
-        "        for start in range(0, len(batches) - 2, accumulation):\n",
-    ),
     edit("log_with_graph", LOOP, LOGGED, "            losses[-1] = losses[-1] + loss\n"),
     edit("eval_graph_kept", LOOP, NO_GRAD, "def evaluate"),
     edit(
@@ -193,13 +187,6 @@ MUTANTS = (
         LOOP,
         BACKWARD + LOGGED,
         "            loss.backward(retain_graph=True)\n            losses.append(loss)\n",
-    ),
-    edit(
-        "gc_reentrant_frozen_embed",
-        LOOP,
-        "    torch.manual_seed(seed)\n",
-        "    torch.manual_seed(seed)\n"
-        "    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={'use_reentrant': True})\n",
     ),
     edit("loss_detached", LOOP, BATCH_LOSS, f"{BATCH_LOSS}            loss = loss.detach().requires_grad_()\n"),
     edit("ascent", LOOP, BATCH_LOSS, "            loss = -total / tokens\n"),
