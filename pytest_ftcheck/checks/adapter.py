@@ -193,6 +193,8 @@ def change_has_the_declared_rank(evidence: Evidence) -> Iterator[Finding]:
     if not layers:
         raise NotApplicable("no layer has a plain low-rank change: DoRA, other methods, convolutions in groups")
     for name, change, rank in layers:
+        if not bool(change.isfinite().all()):
+            raise NotApplicable(f"{name} is not finite after the training (finite-throughout says so)")
         found = _rank(change)
         if found > rank:
             excess[name] = (found, rank)

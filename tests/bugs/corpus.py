@@ -2,9 +2,9 @@
 
     python -m bugs.corpus [--whole] [NAME ...]     (from the folder tests; every case by default)
 
-prints a table. The corpus itself, with the installer of its releases, lies outside of this repository, in the folder
-that FTCHECK_BUGS_CORPUS names. A case is examined as a recipe that a user would have, or as a part of the stack audit;
-neither knows of the bug.
+prints a table, and what the checks say to the standard error. The corpus itself, with the installer of its releases,
+lies outside of this repository, in the folder that FTCHECK_BUGS_CORPUS names. A case is examined as a recipe that a user
+would have, or as a part of the stack audit; neither knows of the bug.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ TIME_LIMIT_S = 900
 ACCUMULATION = ("tokens-weigh-the-same", "loss-scale-is-a-mean", "accumulation-equals-one-large-batch")
 SAVED = ("every-trained-tensor-is-saved", "file-size-follows-from-the-method", "reload-gives-the-same-logits")
 
-# Case -> what examines it, and the checks one of which must name its cause (of a part of the stack audit: all of it).
+# Case -> what examines it, and the checks one of which must name its cause. In a part of the stack audit, which is one
+# check, the models that it concerns, or all.
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "acc_gradstate": ("accelerate_loops:accelerate_recipe", ("evaluation-leaves-row-order-alone",)),
     "acc_resume_iter": ("accelerate_loops:resuming", ("resume-goes-on-in-the-data",)),
@@ -49,7 +50,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "peft_layers_moe": ("adapters:on_one_layer_of_experts", ("trainable-as-declared", "adapters-are-where-declared")),
     "peft_loraplus_embed": ("adapters:loraplus", ("lora-rates-agree",)),
     "peft_merge_twice": ("adapters:default", ("merging-twice-is-merging-once",)),
-    "peft_moe_v5": ("stack:golden-checkpoint-loads-to-the-same", ()),
+    "peft_moe_v5": ("stack:golden-checkpoint-loads-to-the-same", ("mixtral-experts",)),
     "peft_mts_copies": (
         "adapters:with_other_modules_saved",
         ("other-adapters-change-nothing", "no-stray-weight-copies"),
@@ -62,10 +63,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "peft_save_substring": ("adapters:with_overlapping_names", ("nothing-else-is-saved",)),
     "tf_causal_mask_mem": ("models:long_context", ("no-buffer-of-context-squared",)),
     "tf_eval_order": ("trainers:gpt2_with_evaluation", ("evaluation-leaves-row-order-alone",)),
-    "tf_longt5_v5": ("stack:golden-checkpoint-loads-to-the-same", ()),
+    "tf_longt5_v5": ("stack:golden-checkpoint-loads-to-the-same", ("longt5-untied",)),
     "tf_resize_head": ("models:new_tokens_in_bert", ("embedding-resize-keeps-the-model",)),
     "tf_resize_postinit": ("models:new_tokens", ("embedding-resize-keeps-the-model",)),
-    "tf_t5_untied_v5": ("stack:golden-checkpoint-loads-to-the-same", ()),
+    "tf_t5_untied_v5": ("stack:golden-checkpoint-loads-to-the-same", ("t5-untied",)),
     "tf_tied_lmhead_only": ("stack:tied-checkpoint-with-either-name", ()),
     "trl_dpo_keep_end": ("trl_trainers:dpo_keeping_the_end", ("every-row-supervised",)),
     "trl_orpo_ga": ("trl_trainers:orpo", ACCUMULATION),
@@ -127,23 +128,26 @@ def outcome(corpus: Any, name: str, side: str, whole: bool = False) -> Outcome:
     return Outcome(tuple(specs), tuple(found), error, time.perf_counter() - start)
 
 
+def shown(name: str, bad: Outcome, good: Outcome) -> str:
+    """A row of the table: which checks found the case, in how many seconds, and what they say of the fixed release."""
+    found = ", ".join(f"`{check}`" for check in bad.red) or bad.error or "**missed**"
+    fixed = ", ".join(f"`{check}`" for check in good.red) or good.error or "silent"
+    return f"| `{name}` | {' '.join(bad.specs)} | {found} | {bad.seconds:.0f} | {' '.join(good.specs)} | {fixed} |"
+
+
 def main(names: list[str]) -> None:
     corpus, whole = installer(), "--whole" in names
+    print("| case | release with the bug | found by | s | release with the fix | there |\n|---|---|---|---|---|---|")
     for name in [name for name in names if name != "--whole"] or CASES:
         bad, good = (outcome(corpus, name, side, whole) for side in ("BAD", "GOOD"))
-        missed = not bad.red and not bad.error
-        print(f"{name}: {'MISSED' if missed else 'red'}{' and red on the fix' if good.red or good.error else ''}")
+        print(shown(name, bad, good), flush=True)
         for side, one in (("bad", bad), ("good", good)):
-            statuses = [v["status"] for v in one.verdicts]
-            counts = ", ".join(f"{statuses.count(s)} {s}" for s in dict.fromkeys(statuses))
-            print(f"  {side:4s} {' '.join(one.specs)} ({one.seconds:.0f} s): {counts}  {one.error}")
             for verdict in one.verdicts:
                 if verdict["status"] in ("failed", "error", "stale"):
                     text = verdict["findings"][0]["summary"] if verdict["findings"] else verdict["reason"]
-                    print(f"       {verdict['check']} ({verdict['method']}): {text}")
+                    print(f"{side}: {verdict['check']} ({verdict['method']}): {text}", file=sys.stderr)
             for line in dict.fromkeys(one.blocked):
-                print(f"       blocked: {line}")
-        sys.stdout.flush()
+                print(f"{side}: blocked: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def main(name: str, *select: str) -> None:
         from pytest_ftcheck.stack import subjects
 
         (subject,) = [one for one in subjects() if one.id == function]
-        verdicts = subject.examine(seed=0)
+        verdicts = [v for v in subject.examine(seed=0) if not select or v.method in select]
     else:
         make = getattr(importlib.import_module(f"bugs.recipes.{module}"), function)
         verdicts = check_training(make(), select=select)

@@ -12,18 +12,15 @@ DATA, MODEL, LOOP = "llama_data.py", "llama_model.py", "llama_finetune.py"
 
 @dataclass(frozen=True)
 class Mutant:
-    """``edits`` are (file, text, its replacement). One of ``checks`` must fail under ``method``; none: an equivalent
-    mutant, on which every check must be silent.
-    """
+    """``edits`` are (file, text, its replacement); ``method`` is the one under which the mistake shows."""
 
     id: str
     edits: tuple[tuple[str, str, str], ...]
-    checks: tuple[str, ...]
     method: str = "lora"
 
 
-def edit(id: str, file: str, text: str, replacement: str, *checks: str, method: str = "lora") -> Mutant:
-    return Mutant(id, ((file, text, replacement),), checks, method)
+def edit(id: str, file: str, text: str, replacement: str, method: str = "lora") -> Mutant:
+    return Mutant(id, ((file, text, replacement),), method)
 
 
 ADAPTED = "    return get_peft_model(model, config)\n"
@@ -68,7 +65,6 @@ MUTANTS = (
             (MODEL, "tie_word_embeddings=False", "tie_word_embeddings=True"),
             (MODEL, '"down_proj"]', '"down_proj", "lm_head"]'),
         ),
-        (),
     ),
     edit(
         "opt_holds_frozen",
@@ -133,7 +129,6 @@ MUTANTS = (
             (DATA, '(one["prompt"] + one["completion"])[:LONGEST]', '(one["prompt"] + one["completion"])[:-1]'),
             (DATA, '+ one["completion"])[:LONGEST]', '+ one["completion"])[:-1]'),
         ),
-        (),
     ),
     edit(
         "pad_supervised",
@@ -157,14 +152,13 @@ MUTANTS = (
             ),
             (DATA, '[IGNORED] * len(one["prompt"])', 'one["prompt"]'),
         ),
-        (),
     ),
     edit(
         "clip_per_micro", LOOP, BACKWARD, f"{BACKWARD}            torch.nn.utils.clip_grad_norm_(trainable, MAX_NORM)\n"
     ),
     edit("clip_tiny", LOOP, "MAX_NORM = 0.1", "MAX_NORM = 1e-3"),
     edit("no_clip", LOOP, CLIP, "", method="full"),
-    Mutant("clip_after_step", ((LOOP, CLIP, ""), (LOOP, STEP, f"{STEP}{CLIP}")), (), "full"),
+    Mutant("clip_after_step", ((LOOP, CLIP, ""), (LOOP, STEP, f"{STEP}{CLIP}")), "full"),
     edit("eval_not_restored", LOOP, "    model.train()\n    return sum", "    return sum"),
     edit("never_train_mode", LOOP, "    model.train()\n    for update", "    model.eval()\n    for update"),
     edit("dropout_in_eval", LOOP, "    model.eval()\n", ""),
@@ -240,6 +234,135 @@ MUTANTS = (
     ),
 )
 
+# Of these checks one must find the mistake.
+NAMED_BY: dict[str, tuple[str, ...]] = {
+    "wrong_targets": (
+        "trainable-as-declared",
+        "adapters-are-where-declared",
+    ),
+    "base_not_frozen": ("trainable-as-declared",),
+    "a_and_b_zero": ("every-trainable-has-a-gradient",),
+    "lora_a_frozen": ("trainable-as-declared",),
+    "inference_mode": ("training-completes",),
+    "rslora_forgot": (
+        "adapter-configured-as-declared",
+        "scaling-as-declared",
+    ),
+    "alpha_wrong": (
+        "adapter-configured-as-declared",
+        "scaling-as-declared",
+    ),
+    "lora_dropout_high": ("dropout-as-declared",),
+    "lmhead_lora_tied": (
+        "trainable-as-declared",
+        "adapters-are-where-declared",
+    ),
+    "opt_holds_frozen": ("optimizer-holds-what-trains",),
+    "opt_missing_group": (
+        "every-trainable-moves",
+        "optimizer-holds-what-trains",
+    ),
+    "lr_ten_times": ("learning-rate-as-declared",),
+    "lr_tenth": ("learning-rate-as-declared",),
+    "sgd": ("optimizer-as-declared",),
+    "eps_big": ("optimizer-settings-are-usual",),
+    "wd_on_norm": ("no-decay-on-norms-and-biases",),
+    "bf16_params": ("trained-in-the-declared-dtype",),
+    "no_zero_grad": ("gradients-start-from-zero",),
+    "no_step": ("training-completes",),
+    "step_per_micro": (
+        "training-completes",
+        "backward-before-every-update",
+    ),
+    "zero_grad_per_micro": (
+        "gradients-reach-the-step",
+        "accumulation-equals-one-large-batch",
+    ),
+    "sched_per_micro": (
+        "schedule-steps-once-an-update",
+        "schedule-counts-updates",
+    ),
+    "sched_never": ("schedule-follows-the-optimizer",),
+    "sched_total_wrong": ("schedule-counts-updates",),
+    "mean_of_means": ("accumulation-equals-one-large-batch",),
+    "div_twice": (
+        "loss-scale-is-a-mean",
+        "accumulation-equals-one-large-batch",
+    ),
+    "not_divided": ("accumulation-equals-one-large-batch",),
+    "loss_sum": ("loss-scale-is-a-mean",),
+    "loss_unshifted": (
+        "labels-shifted-once",
+        "rows-do-not-see-each-other",
+    ),
+    "loss_shifted_twice": ("labels-shifted-once",),
+    "loss_no_ignore": (
+        "padding-not-supervised",
+        "loss-scale-is-a-mean",
+    ),
+    "loss_on_prompt": ("prompt-not-supervised",),
+    "no_eos": ("end-of-sequence-supervised",),
+    "eos_truncated": ("end-of-sequence-supervised",),
+    "pad_supervised": (
+        "padding-not-supervised",
+        "rows-do-not-see-each-other",
+    ),
+    "left_pad": (
+        "padding-not-supervised",
+        "accumulation-equals-one-large-batch",
+    ),
+    "clip_per_micro": (
+        "clipping-once-an-update",
+        "accumulation-equals-one-large-batch",
+    ),
+    "clip_tiny": (
+        "clipping-as-declared",
+        "clipping-leaves-a-gradient",
+    ),
+    "no_clip": ("clipping-as-declared",),
+    "clip_after_step": ("clipping-as-declared",),
+    "eval_not_restored": ("training-mode-in-training",),
+    "never_train_mode": ("training-mode-in-training",),
+    "dropout_in_eval": ("evaluation-mode-in-evaluation",),
+    "eval_leak": ("no-train-eval-overlap",),
+    "same_order_each_epoch": ("rows-reshuffled-each-epoch",),
+    "log_with_graph": ("no-graph-is-kept",),
+    "eval_graph_kept": ("evaluation-records-no-graph",),
+    "retain_graph_leak": (
+        "memory-does-not-grow",
+        "no-graph-is-kept",
+    ),
+    "loss_detached": ("every-trainable-has-a-gradient",),
+    "ascent": (
+        "loss-falls-along-the-update",
+        "loss-falls-on-few-rows",
+    ),
+    "save_base_not_adapter": (
+        "reload-gives-the-same-logits",
+        "nothing-else-is-saved",
+    ),
+    "save_empty": (
+        "reload-gives-the-same-logits",
+        "reload-restores-every-tensor",
+    ),
+    "get_peft_model_then_from_pretrained": ("reload-gives-the-same-logits",),
+    "alpha_edited": (
+        "reload-gives-the-same-logits",
+        "saved-configuration-matches",
+    ),
+    "merge_twice": ("merging-keeps-the-logits",),
+    "merge_forgot": ("merging-keeps-the-logits",),
+    "nan_hidden": (
+        "finite-throughout",
+        "every-row-supervised",
+    ),
+    "optimizer_each_epoch": (
+        "optimizer-remembers",
+        "schedule-follows-the-optimizer",
+    ),
+    "default_dtype": ("global-state-untouched",),
+}
+
 EQUIVALENT = (
     edit("attn_mask_missing", LOOP, ', attention_mask=batch["attention_mask"]', ""),
     Mutant(
@@ -247,9 +370,9 @@ EQUIVALENT = (
         (
             (MODEL, "attention_dropout=0.1", "attention_dropout=0.0"),
             (MODEL, "lora_dropout=0.05", "lora_dropout=0.0"),
+            ("conftest.py", "dropout=0.05", "dropout=0.0"),
             (LOOP, "    model.train()\n    return sum", "    return sum"),
         ),
-        (),
     ),
     edit("set_to_none", LOOP, ZERO, "        optimizer.zero_grad(set_to_none=False)\n"),
     edit(

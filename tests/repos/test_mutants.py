@@ -12,7 +12,7 @@ import pytest
 
 from pytest_ftcheck import Recipe, check_training
 
-from .mutants import EQUIVALENT, MUTANTS, Mutant
+from .mutants import EQUIVALENT, MUTANTS, NAMED_BY, Mutant
 
 MODULES = ("llama_data", "llama_model", "llama_finetune")
 
@@ -44,7 +44,7 @@ def mutated(repos: Path, folder: Path, mutant: Mutant) -> Recipe:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
 def test_a_mistake_is_found_by_a_check_that_names_it(mutant: Mutant, repos: Path, tmp_path: Path) -> None:
     recipe = mutated(repos, tmp_path / "repo", mutant)
-    verdicts = check_training(recipe, methods=[mutant.method], select=mutant.checks)
+    verdicts = check_training(recipe, methods=[mutant.method], select=NAMED_BY[mutant.id])
     assert [verdict.check for verdict in verdicts if verdict.status == "failed"], [str(v) for v in verdicts]
 
 
