@@ -3,7 +3,7 @@
     python -m bugs.corpus [--whole] [NAME ...]     (from the folder tests; every case by default)
 
 prints a table, and what the checks say to the standard error. The corpus itself, with the installer of its releases,
-lies outside of this repository, in the folder that FTCHECK_BUGS_CORPUS names. A case is examined as a recipe that a user
+lies outside of this repository, in the folder that FTCHECK_BUGS_CORPUS names. A case is examined as a recipe that users
 would have, or as a part of the stack audit; neither knows of the bug.
 """
 
