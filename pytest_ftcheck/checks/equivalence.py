@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import NotApplicable
-from ..evidence.windows import Difference, difference, same_rows
+from ..evidence.windows import Difference, difference, same_rows, share_of_first
 from .check import Finding, check
 from .sabotages.equivalence import (
     LOST_BETWEEN_MICRO_BATCHES,
@@ -46,7 +46,9 @@ def accumulation_equals_one_large_batch(evidence: Evidence) -> Iterator[Finding]
     if not pairs:
         raise NotApplicable("with another batch size the first windows hold other rows")
     found = next((d for d in (difference(*pair) for pair in pairs) if d is not None), None)
-    if found is not None:
+    if found is not None and found.kind in ("coupled", "unknown"):
+        yield _undivided(evidence, found, split[0])
+    elif found is not None:
         yield _finding(found, whole[0], split[0])
 
 
@@ -104,11 +106,26 @@ def comparable(whole: Sequence[Update], split: Sequence[Update], index: int) -> 
     return both and bool(whole[index].backwards and split[index].backwards) and same_rows(whole[index], split[index])
 
 
-def _finding(found: Difference, whole: Update, split: Update) -> Finding:
+def _undivided(evidence: Evidence, found: Difference, split: Update) -> Finding:
+    """Of a loss that does not add up over batches (means of preferences, contrasts within a batch) only this is known:
+    in a window of several, a micro-batch counts for less than it does alone. NotApplicable where it does.
+    """
     count = len(split.backwards)
-    if found.kind in ("coupled", "unknown"):
+    share = share_of_first(first_epoch(evidence, evidence.recipe.batch_size, 1)[0], split)
+    if share is None or share < 0.99:
         reasons = {"coupled": "the loss of a row depends on the rows beside it", "unknown": "no logits show why"}
         raise NotApplicable(f"gradients differ by {found.distance:.2%}, and {reasons[found.kind]}")
+    return Finding(
+        summary=f"{share:.4g} times the gradient that it has alone is what the first of {count} micro-batches adds",
+        cause="the losses of the micro-batches are added up, and nothing divides by their number",
+        remedy="divide the loss by the accumulation; with a Trainer whose compute_loss ignores num_items_in_batch: "
+        "model_accepts_loss_kwargs = False",
+        evidence=("the loss of a row depends on the rows beside it, so that gradients of other batches differ anyway",),
+    )
+
+
+def _finding(found: Difference, whole: Update, split: Update) -> Finding:
+    count = len(split.backwards)
     summary, cause, remedy = {"factor": _factor, "weights": _weights, "lost": _lost}[found.kind](found, count)
     objective = f"objective of update 1: {whole.loss:.6g} in one batch, {split.loss:.6g} in {count} micro-batches"
     return Finding(summary, cause, remedy, (objective,))
@@ -163,15 +180,9 @@ def _lost(found: Difference, count: int) -> tuple[str, str, str]:
 
 def _refuse_even_epochs(evidence: Evidence) -> None:
     """Raise NotApplicable where no epoch of the user's own data ends with a short window."""
-    import math
-
-    from ..execution import rows_of
-
-    size, accumulation = evidence.recipe.batch_size, evidence.recipe.accumulation
-    rows = rows_of(evidence.recipe, "train_data")
-    if accumulation == 1:
+    if evidence.recipe.accumulation == 1:
         raise NotApplicable("the recipe does not accumulate gradients")
-    if not hasattr(rows, "__len__") or math.ceil(len(rows) / size) % accumulation == 0:
+    if not evidence.epochs_end_short:
         raise NotApplicable("no epoch of the data ends with a short window")
 
 

@@ -105,6 +105,16 @@ class Evidence:
             self._short = self.recipe.replace(train_data=few, eval_data=some)
         return self._short
 
+    @property
+    def epochs_end_short(self) -> bool:
+        """Whether the last update of an epoch of the user's own data has fewer micro-batches than the others. The few
+        rows of an audit always end so; a library may be wrong there, and right on data that divide evenly.
+        """
+        rows = rows_of(self.recipe, "train_data")
+        if not hasattr(rows, "__len__"):
+            return False
+        return -(-len(rows) // self.recipe.batch_size) % self.recipe.accumulation != 0
+
     # Models: made anew at each call, with the same weights at each.
 
     def base_model(self) -> nn.Module:

@@ -98,6 +98,23 @@ def accumulated(update: Update) -> Tensors:
     }
 
 
+def share_of_first(alone: Update, split: Update) -> float | None:
+    """By what factor the first micro-batch of ``split`` counts, compared with the same rows as an update of their own;
+    None where the rows are not the same, or the gradient is another one. It needs no loss that adds up over batches.
+    """
+    rows = [[key for forward in update.backwards[0].forwards for key in row_keys(forward)] for update in (alone, split)]
+    first, near = split.backwards[0], max(tolerance(alone), tolerance(split))
+    expected = accumulated(alone)
+    found = {
+        name: (g.double() - (first.before[name].double() if name in first.before else 0)) / first.scale
+        for name, g in first.after.items()
+    }
+    if not rows[0] or sorted(rows[0]) != sorted(rows[1]) or len(alone.backwards) != 1 or not norm(expected) > 0:
+        return None
+    factor = dot(found, expected) / dot(expected, expected)
+    return factor if factor > 0 and _distance(expected, found, factor) <= near * factor else None
+
+
 def norm(tensors: Tensors) -> float:
     return math.sqrt(dot(tensors, tensors))
 

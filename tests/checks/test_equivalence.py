@@ -132,14 +132,22 @@ def test_a_loop_that_does_not_accumulate_is_not_judged(verdict_on: VerdictOn) ->
     assert "does not accumulate" in verdict.reason
 
 
-def test_a_loss_between_the_rows_of_a_batch_is_not_judged(verdict_on: VerdictOn) -> None:
-    def contrastive(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        states = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
-        return nn.functional.cross_entropy(states @ states.T, torch.arange(len(states)))
+def contrastive(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """A loss between the rows of a batch, which does not add up over batches."""
+    states = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
+    return nn.functional.cross_entropy(states @ states.T, torch.arange(len(states)))
 
-    verdict = verdict_on(ACCUMULATION, recipe_with(lambda *_: 0.5, loss=contrastive))
+
+def test_a_loss_between_the_rows_of_a_batch_is_not_compared_with_one_batch(verdict_on: VerdictOn) -> None:
+    verdict = verdict_on(ACCUMULATION, recipe_with(by_accumulation, loss=contrastive))
     assert verdict.status == "not applicable", verdict
     assert "depends on the rows beside it" in verdict.reason
+
+
+def test_a_loss_between_the_rows_of_a_batch_must_still_be_divided(verdict_on: VerdictOn) -> None:
+    verdict = verdict_on(ACCUMULATION, recipe_with(lambda *_: 1.0, loss=contrastive))
+    assert verdict.status == "failed", verdict
+    assert "1 times the gradient that it has alone is what the first of 2" in verdict.findings[0].summary
 
 
 @pytest.mark.parametrize(
