@@ -79,7 +79,9 @@ def _weighed(evidence: Evidence) -> list[Weighed]:
     found = []
     for number, members in by_update.items():
         taught = [lesson for lesson in members if lesson.seen.count]
-        if taught and len(members) == len(members[0].update.forwards):
+        # A forward pass whose logits no gradient came back to is not in the loss: a look at something else.
+        in_loss = [f for f in members[0].update.forwards if f.logits is None or f.logits_gradient is not None]
+        if taught and len(members) == len(in_loss):
             parts = tuple(_weighed_forward(lesson) for lesson in taught)
             is_tokens = all(lesson.seen.weights.dim() > 1 for lesson in taught)
             found.append(Weighed(number, parts, any(one.seen.is_rounded for one in taught), is_tokens))
