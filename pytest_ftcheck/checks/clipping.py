@@ -19,7 +19,7 @@ from .sabotages.clipping import (
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Tensors
+    from ..observers.update import Tensors
 
 # How far a clipped norm may be from its limit. torch divides by the norm plus 1e-6, and in bfloat16 computes it with 8
 # bits: measured up to 0.9 %.

@@ -20,7 +20,8 @@ from .sabotages.conduct import (
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Trace, Update
+    from ..observers.trace import Trace
+    from ..observers.update import Update
 
 # Settings that a training may choose for the whole process, since they change no number that another one computes.
 CHOSEN = ("deterministic algorithms",)

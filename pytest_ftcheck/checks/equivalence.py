@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Update
+    from ..observers.update import Update
 
 # An epoch of the audit: two full windows and the short one.
 EPOCH = 3

@@ -23,7 +23,8 @@ from .sabotages.gradients import (
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Tensors, Trace
+    from ..observers.trace import Trace
+    from ..observers.update import Tensors
 
 
 @check(

@@ -18,7 +18,8 @@ from .sabotages.groups import (
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Group, Trace
+    from ..observers.trace import Trace
+    from ..observers.update import Group
 
 # A decay of everything alike is common and harmless at torch's own default of 0.01: over a horizon of hundreds of
 # updates it takes a thousandth off the norms. From here on it was meant for matrices.

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Trace, Update
+    from ..observers.trace import Trace
+    from ..observers.update import Update
 
 # An update and its gradients point apart when this is the cosine between them or more: rounding and weight decay make a
 # few percent, and a descent has -0.3 to -1 (measured; Adam's first step, the sign of the gradient, has about -0.7).

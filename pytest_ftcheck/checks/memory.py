@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..evidence.evidence import Evidence
-    from ..observers.trace import ForwardPass
+    from ..observers.update import ForwardPass
 
 
 @check(

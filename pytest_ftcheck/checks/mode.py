@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..evidence.evidence import Evidence
-    from ..observers.trace import ForwardPass
+    from ..observers.update import ForwardPass
 
 
 def dropout_rates(model: nn.Module) -> dict[str, float]:

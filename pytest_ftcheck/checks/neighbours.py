@@ -15,7 +15,7 @@ from .sabotages.equivalence import ROWS_MIX
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
     from ..evidence.windows import TaughtRow
-    from ..observers.trace import Update
+    from ..observers.update import Update
 
 
 @check(

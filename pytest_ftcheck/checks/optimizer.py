@@ -25,7 +25,7 @@ from .sabotages.optimizer import (
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Group
+    from ..observers.update import Group
 
 # Optimizers that divide by the root of a second moment plus eps, and take (beta1, beta2).
 ADAMS = ("Adam", "AdamW", "NAdam", "RAdam")

@@ -12,7 +12,8 @@ from .sabotages.repetition import EVALUATION_MOVES_ROWS, ORDER_BY_CHANCE
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Trace, Update
+    from ..observers.trace import Trace
+    from ..observers.update import Update
 
 # Of the repeated training: enough for an epoch of the audit's rows.
 REPEATED_STEPS = 3

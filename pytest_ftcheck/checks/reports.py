@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..evidence.evidence import Evidence
-    from ..observers.trace import ForwardPass
+    from ..observers.update import ForwardPass
 
 # In float32 losses agree to 1e-5; bfloat16 has two to three digits.
 CLOSE, CLOSE_ROUNDED = 1e-3, 0.02

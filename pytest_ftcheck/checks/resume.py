@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Update
+    from ..observers.update import Update
 
 # The loss of an update, relative: the same to the bit on one thread, and to a few roundings on several.
 SAME_LOSS = 1e-6

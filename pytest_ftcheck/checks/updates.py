@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..evidence.evidence import Evidence
-    from ..observers.trace import Group, Tensors, Update
+    from ..observers.update import Group, Tensors, Update
 
 # The rule is computed by the same class with the same settings, so that only mistakes differ: measured 0.
 NEAR = 1e-3

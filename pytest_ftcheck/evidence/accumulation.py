@@ -11,7 +11,7 @@ from ..errors import NotApplicable
 from .windows import dot, norm
 
 if TYPE_CHECKING:
-    from ..observers.trace import Tensors, Update
+    from ..observers.update import Tensors, Update
     from .evidence import Evidence
 
 # How exactly a direction is kept by multiplying with one number: a few roundings of float32, or of bfloat16 (2^-8

@@ -14,7 +14,8 @@ from ..errors import NotApplicable
 from .rows import row_keys
 
 if TYPE_CHECKING:
-    from ..observers.trace import ForwardPass, Trace
+    from ..observers.trace import Trace
+    from ..observers.update import ForwardPass
     from .evidence import Evidence
 
 EVERY = 2
@@ -53,7 +54,7 @@ def _keys_of_rows(data: Any) -> set[str]:
     """Keys, as ``row_keys`` makes them, of rows that hold token ids."""
     import torch
 
-    from ..observers.trace import ForwardPass
+    from ..observers.update import ForwardPass
 
     keys: set[str] = set()
     for index in range(len(data) if hasattr(data, "__len__") and hasattr(data, "__getitem__") else 0):

@@ -11,7 +11,7 @@ from .supervision import Supervision, supervision
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..observers.trace import ForwardPass, Update
+    from ..observers.update import ForwardPass, Update
     from .evidence import Evidence
 
 # How many of the supervised tokens must agree on a shift before it is called one: copies and repeats agree by chance.

@@ -21,7 +21,7 @@ from .supervision import supervision
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..observers.trace import ForwardPass
+    from ..observers.update import ForwardPass
     from .evidence import Evidence
 
 Objective = Callable[["nn.Module"], float]

@@ -12,7 +12,8 @@ from .rows import row_keys
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..observers.trace import Tensors, Trace, Update
+    from ..observers.trace import Trace
+    from ..observers.update import Tensors, Update
     from .evidence import Evidence
     from .states import State, States
     from .training import Training

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..observers.trace import ForwardPass
+    from ..observers.update import ForwardPass
 
 # So many repetitions of a token at the ends of a batch's rows are padding.
 MANY = 3

@@ -17,7 +17,8 @@ from ..errors import NotApplicable
 from .rows import real_tokens
 
 if TYPE_CHECKING:
-    from ..observers.trace import ForwardPass, Trace
+    from ..observers.trace import Trace
+    from ..observers.update import ForwardPass
     from .evidence import Evidence
 
 Content = tuple[Any, ...]

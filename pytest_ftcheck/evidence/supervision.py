@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..observers.trace import ForwardPass
+    from ..observers.update import ForwardPass
 
 # How far a position's gradient may be from w · (p − q), relative to its norm, for there to be no smoothing: in float32,
 # and where the gradient was rounded to bfloat16 (8 bits; measured 0.3 %, and 2 % where the softmax was too).

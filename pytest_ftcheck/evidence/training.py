@@ -13,7 +13,8 @@ from ..errors import TrainingError
 from ..execution import build_job, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
-from ..observers.trace import Tensors, Trace
+from ..observers.trace import Trace
+from ..observers.update import Tensors
 from .deadline import deadline
 from .dropout import WithoutDropout
 from .standstill import Standstill

@@ -14,7 +14,7 @@ from .rows import row_keys
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..observers.trace import Backward, ForwardPass, Tensors, Update
+    from ..observers.update import Backward, ForwardPass, Tensors, Update
 
 # Gradients of the same rows in other batches differ by rounding alone. Measured over 10 tiny architectures: at most
 # 4e-7 of the gradient's norm in float32, and 0.017 where weights are in bfloat16, whose spacing is 2^-8; logits 4e-7

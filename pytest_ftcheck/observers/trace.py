@@ -6,112 +6,22 @@ is for the short trainings, on few rows, that an audit makes.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .arguments import copied, named_arguments
 from .events import Watcher
 from .head import HeadInput
 from .loss import logits_of
+from .update import Backward, ForwardPass, Group, Tensors, Update
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-Tensors = dict[str, "Tensor"]
-
 # Of this many updates gradients and parameters are kept as tensors.
 DEEP_UPDATES = 4
 # Logits beyond this many numbers are not kept: 200 MB in float32.
 MOST_LOGITS = 50_000_000
-
-
-@dataclass
-class ForwardPass:
-    """One call of the model.
-
-    ``inputs`` are its arguments by name, tensors as copies. ``recording``: gradients were being recorded.
-    ``in_eval_mode`` names the modules whose ``training`` flag was off. ``logits`` [..., vocabulary] in float32 and
-    ``logits_gradient``, the derivative of what ``backward`` was called on, are None where there were none.
-    ``own_loss`` is the loss that the model itself returned, if it did. Where the loss was not taken of the output's
-    logits, because it is fused or under mixed precision, both are worked out from the hidden states.
-    """
-
-    inputs: dict[str, Any]
-    recording: bool
-    in_eval_mode: tuple[str, ...]
-    logits: Tensor | None = None
-    logits_gradient: Tensor | None = None
-    own_loss: float | None = None
-    output_type: str = ""
-
-    @property
-    def input_ids(self) -> Tensor | None:
-        """Token ids [rows, length]: the argument of that name, or else the first whole-number matrix."""
-        import torch
-
-        named = self.inputs.get("input_ids")
-        if isinstance(named, torch.Tensor):
-            return named
-        whole = (t for t in self.inputs.values() if isinstance(t, torch.Tensor) and t.dtype == torch.int64)
-        return next((t for t in whole if t.dim() == 2), None)
-
-
-@dataclass
-class Backward:
-    """One backward pass. ``loss`` is what it was called on, before any gradient scaler; ``scale`` is its factor.
-
-    ``forwards`` are the recorded forward passes since the backward pass before. ``before`` and ``after`` are the
-    accumulated gradients by parameter name (absent: None), kept in the first updates only. ``lr``: the learning rates
-    of all groups of all optimizers seen so far.
-    """
-
-    loss: float
-    scale: float
-    forwards: list[ForwardPass]
-    lr: tuple[float, ...]
-    before: Tensors = field(default_factory=dict)
-    after: Tensors = field(default_factory=dict)
-
-
-@dataclass
-class Update:
-    """One update: its backward passes, and what the optimizer was given and did.
-
-    ``gradients`` are those that the optimizer's step saw, ``before`` and ``after`` the parameters around it (all three
-    in the first updates only). ``lr`` and ``groups`` describe the optimizer groups at this step: the names of each
-    group's parameters, and its other settings. ``trainable`` names the parameters that require a gradient at this
-    step, and ``not_finite`` those whose gradient holds a NaN or an infinity.
-    """
-
-    backwards: list[Backward]
-    lr: tuple[float, ...]
-    groups: list[Group]
-    deep: bool
-    gradients: Tensors = field(default_factory=dict)
-    before: Tensors = field(default_factory=dict)
-    after: Tensors = field(default_factory=dict)
-    trainable: frozenset[str] = frozenset()
-    not_finite: tuple[str, ...] = ()
-
-    @property
-    def forwards(self) -> list[ForwardPass]:
-        return [forward for backward in self.backwards for forward in backward.forwards]
-
-    @property
-    def loss(self) -> float:
-        """The objective of the update: the sum of what ``backward`` was called on."""
-        return sum(backward.loss for backward in self.backwards)
-
-
-@dataclass(frozen=True)
-class Group:
-    """An optimizer group at one step: its optimizer's class, its parameters (None: not the model's), its settings."""
-
-    optimizer: str
-    names: tuple[str | None, ...]
-    settings: dict[str, Any]
 
 
 class Trace(Watcher):
@@ -174,7 +84,7 @@ class Trace(Watcher):
         import torch
 
         in_eval_mode = tuple(name for name, module in self.model.named_modules() if not module.training)
-        inputs = {name: _copied(value) for name, value in named_arguments(self.model, args, kwargs)}
+        inputs = {name: copied(value) for name, value in named_arguments(self.model, args, kwargs)}
         self._current = this = ForwardPass(inputs, torch.is_grad_enabled(), in_eval_mode)
         if self._head is not None:
             self._head.release()
@@ -280,31 +190,6 @@ class Trace(Watcher):
     def _group(self, optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Group:
         names = tuple(self._names.get(id(p)) for p in group["params"])
         return Group(type(optimizer).__name__, names, {k: v for k, v in group.items() if k != "params"})
-
-
-def named_arguments(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The arguments of a call of ``model`` by name; positional ones by the forward method that names them."""
-    names: list[str] = []
-    # A PeftModel takes anything and hands it on to the model within.
-    for one in (model, getattr(model, "get_base_model", lambda: model)()):
-        parameters = inspect.signature(one.forward).parameters.values()
-        names = names or [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    for index, value in enumerate(args):
-        yield (names[index] if index < len(names) else f"argument {index}"), value
-    yield from kwargs.items()
-
-
-def _copied(value: Any) -> Any:
-    """A copy of the tensors in nested inputs, without their history."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_copied(item) for item in value]
-    return value
 
 
 def _add_gradient(this: ForwardPass, gradient: Tensor) -> None:

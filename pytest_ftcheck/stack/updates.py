@@ -19,7 +19,7 @@ from .models import ARCHITECTURES, build, moved
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..observers.trace import Update
+    from ..observers.update import Update
 
 
 # The name of a Llama with a trained LoRA adapter, among the names of architectures.

@@ -285,7 +285,7 @@ def test_checkpointing_in_evaluation_mode_is_found(verdict_on: Judge, training: 
 
 def test_saved_bytes_are_those_of_the_linear_layer_s_input() -> None:
     model = nn.Linear(3, 5)
-    from pytest_ftcheck.observers.trace import ForwardPass
+    from pytest_ftcheck.observers.update import ForwardPass
 
     inputs = torch.ones(2, 3)
     assert saved_bytes(model, ForwardPass({"input": inputs}, True, ()), checkpointing=False) == 2 * 3 * 4

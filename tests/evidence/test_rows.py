@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pytest_ftcheck.evidence.rows import not_padding, real_tokens, row_keys
-from pytest_ftcheck.observers.trace import ForwardPass
+from pytest_ftcheck.observers.update import ForwardPass
 
 
 def forward(ids: list[list[int]], **inputs: torch.Tensor) -> ForwardPass:

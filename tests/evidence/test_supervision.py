@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pytest_ftcheck.evidence.supervision import Supervision, supervision
-from pytest_ftcheck.observers.trace import ForwardPass
+from pytest_ftcheck.observers.update import ForwardPass
 
 ROWS, LENGTH, VOCABULARY = 3, 5, 11
 

@@ -62,7 +62,7 @@ def losses_times(job: Job, factor: Callable[[dict[str, Any]], float]) -> Iterato
     """While it lasts, every loss is multiplied by ``factor(inputs of its forward pass)`` before it goes backward."""
     import torch
 
-    from ...observers.trace import named_arguments
+    from ...observers.arguments import named_arguments
 
     seen: list[dict[str, Any]] = [{}]
 

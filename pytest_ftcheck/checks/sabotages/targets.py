@@ -87,7 +87,7 @@ def changed_targets(model: nn.Module, change: Change, seen: list[bool]) -> Itera
     import torch
     import torch.nn.functional as F
 
-    from ...observers.trace import named_arguments
+    from ...observers.arguments import named_arguments
 
     given: dict[str, Any] = {}
 

@@ -53,7 +53,7 @@ def forward_inputs(
     job: Job, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> contextlib.AbstractContextManager[Any]:
     """While it lasts, the model is called with its training inputs (by name) as ``change`` returns them."""
-    from ...observers.trace import named_arguments
+    from ...observers.arguments import named_arguments
 
     def before(
         model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
