@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import NotApplicable
 from ..evidence.objective import called, holding, model_copy, objective
 from .check import Finding, check
-from .sabotages.learning import GRADIENTS_NEGATED, LOGIT_GRADIENTS_NEGATED, WEIGHTS_PUT_BACK
+from .sabotages.learning import LOGIT_GRADIENTS_NEGATED, OBJECTIVE_CLIMBED, WEIGHTS_PUT_BACK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ LONG = 40
     "update-goes-downhill",
     "learning",
     "the first update moves the parameters against their gradients",
-    controls=[GRADIENTS_NEGATED],
+    controls=[OBJECTIVE_CLIMBED],
     catches=["https://pytorch.org/docs/stable/generated/torch.optim.AdamW.html"],
 )
 def update_goes_downhill(evidence: Evidence) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def _widened(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Itera
     "loss-falls-on-few-rows",
     "learning",
     "training on a few rows lowers their loss",
-    controls=[GRADIENTS_NEGATED],
+    controls=[OBJECTIVE_CLIMBED],
     cost="model",
 )
 def loss_falls_on_few_rows(evidence: Evidence) -> Iterator[Finding]:

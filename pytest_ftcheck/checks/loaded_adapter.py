@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotApplicable
-from ..evidence.names import active_adapters, first_few_of
+from ..evidence.names import active_adapters, first_few_of, trainable_names
 from .check import Finding, check
 from .sabotages.loaded_adapter import LOADING_FREEZES
 from .start import refuse_moving_init
@@ -34,9 +34,9 @@ def loading_an_adapter_changes_nothing(evidence: Evidence) -> Iterator[Finding]:
 
     refuse_moving_init(evidence)
     model, first = _peft_model(evidence)
-    tensors, trainable = _tensors(model), _trainable(model)
+    tensors, trainable = _tensors(model), trainable_names(model)
     _load_beside(model, first)
-    after, now = _tensors(model), _trainable(model)
+    after, now = _tensors(model), trainable_names(model)
     changed = [name for name, tensor in tensors.items() if name not in after or not torch.equal(tensor, after[name])]
     events = {
         "changed": changed,
@@ -82,7 +82,3 @@ def _load_beside(model: Any, first: str) -> None:
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-
-
-def _trainable(model: nn.Module) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotApplicable
 from ..evidence.adapted import active, config_of, kind_of, moved, refuse_prompts
+from ..evidence.names import trainable_names
 from ..evidence.precision import distance, precision
 from ..theory.differences import first_few
 from .check import Finding, check
@@ -54,14 +55,14 @@ def other_adapters_change_nothing(evidence: Evidence) -> Iterator[Finding]:
     first, (second, *_) = active(model), others(model)
     yield from _needless_copies(model)
     before, tolerance = exact.logits(model), exact.tolerance()
-    trainable = _trainable(model)
+    trainable = trainable_names(model)
     move(model, second)
     steps: list[tuple[str, Tensor]] = [("training another while it is inactive", exact.logits(model))]
     model.set_adapter(second)
     switched = exact.logits(model)
     model.set_adapter(first)
     steps.append(("switching to another and back", exact.logits(model)))
-    strays = _trainable(model) ^ trainable
+    strays = trainable_names(model) ^ trainable
     model.delete_adapter(second)
     steps.append(("deleting another", exact.logits(model)))
     for what, found in steps:
@@ -80,10 +81,6 @@ def other_adapters_change_nothing(evidence: Evidence) -> Iterator[Finding]:
             remedy="call set_adapter() on the PeftModel itself, and check model.active_adapter afterwards",
         )
     yield from _strays(strays)
-
-
-def _trainable(model: nn.Module) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _strays(strays: set[str]) -> Iterator[Finding]:

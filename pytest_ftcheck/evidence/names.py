@@ -77,6 +77,11 @@ def active_adapters(model: Any) -> set[str]:
     return set()
 
 
+def trainable_names(model: nn.Module) -> set[str]:
+    """The names of the parameters that require a gradient."""
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def first_few_of(names: Collection[str]) -> str:
     """The first names of many, without what a wrapper puts before them."""
     from ..theory.differences import first_few

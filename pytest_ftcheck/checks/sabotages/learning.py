@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..check import Sabotage
+from .stepping import gradients_of
 from .wrapping import around_training
 
 if TYPE_CHECKING:
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def _gradients_negated(job: Job) -> Iterator[None]:
-    """Just before the optimizer steps."""
+    """Just before the optimizer steps, and after everybody who watches it: as an optimizer that climbs would."""
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     def negate(optimizer: Any, args: Any, kwargs: Any) -> None:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.grad.neg_()
+        for gradient in gradients_of(optimizer):
+            gradient.neg_()
 
     hook = register_optimizer_step_pre_hook(negate)
     try:
@@ -61,7 +60,7 @@ def _weights_put_back(job: Job) -> Iterator[None]:
             parameter.copy_(value)
 
 
-GRADIENTS_NEGATED = Sabotage(
+OBJECTIVE_CLIMBED = Sabotage(
     "objective-climbed", "each update climbs", lambda recipe: around_training(recipe, _gradients_negated)
 )
 LOGIT_GRADIENTS_NEGATED = Sabotage(

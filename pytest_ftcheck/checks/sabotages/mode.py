@@ -9,6 +9,7 @@ from ...errors import NotApplicable
 from ..check import Sabotage
 from .movement import longest_list
 from .parameters import adapted_by, in_adapted
+from .stepping import after_each_step
 from .wrapping import around_training, patched
 
 if TYPE_CHECKING:
@@ -24,23 +25,13 @@ def _before_each_pass(change: Callable[[nn.Module, int], None]) -> Callable[[Rec
 
     @contextlib.contextmanager
     def hooked(job: Job) -> Iterator[None]:
-        from torch.optim.optimizer import register_optimizer_step_post_hook
-
-        steps = 0
-
-        def stepped(*_: Any) -> None:
-            nonlocal steps
-            steps += 1
-
-        hooks = [
-            register_optimizer_step_post_hook(stepped),
-            job.model.register_forward_pre_hook(lambda model, _: change(model, steps), prepend=True),
-        ]
+        steps: list[Any] = []
+        hook = job.model.register_forward_pre_hook(lambda model, _: change(model, len(steps)), prepend=True)
         try:
-            yield
+            with after_each_step(steps.append):
+                yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            hook.remove()
 
     def apply(recipe: Recipe) -> Recipe:
         from ..mode import dropout_rates

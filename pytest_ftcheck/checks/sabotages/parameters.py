@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from ...errors import NotApplicable
 from ..check import Sabotage
+from .stepping import after_each_step
 from .wrapping import after_adapting, around_training
 
 if TYPE_CHECKING:
@@ -58,20 +60,9 @@ def after_each_update(change: Callable[[Job, int], None]) -> Callable[[Recipe], 
 
     @contextlib.contextmanager
     def hooked(job: Job) -> Iterator[None]:
-        from torch.optim.optimizer import register_optimizer_step_post_hook
-
-        steps = 0
-
-        def stepped(*_: Any) -> None:
-            nonlocal steps
-            steps += 1
-            change(job, steps)
-
-        hook = register_optimizer_step_post_hook(stepped)
-        try:
+        steps = itertools.count(1)
+        with after_each_step(lambda _: change(job, next(steps))):
             yield
-        finally:
-            hook.remove()
 
     return lambda recipe: around_training(recipe, hooked)
 

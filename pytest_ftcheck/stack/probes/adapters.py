@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import NotApplicable
+from ...evidence.names import trainable_names
 from ..adapters import VARIANTS, adapted, base_of, logits, names, tolerance, trained
 from ..breaks import merged_twice, never_disabled, noise_at_the_start
 from ..probe import Control, distance, probe
@@ -45,14 +46,14 @@ def disabled_is_the_base(name: str, seed: int) -> Iterator[str]:
     if VARIANTS[name].trains_biases:
         raise NotApplicable("the base's own biases are trained, as peft documents")
     before = logits(model, name)
-    trainable = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    trainable = trainable_names(model)
     with model.disable_adapter():
         away = distance(logits(model, name), expected)
     if not away <= tolerance(expected, 1e-6):
         yield f"logits with the adapter disabled differ by {away:.2e} from the base model's"
     if not distance(logits(model, name), before) <= tolerance(before, 1e-6):
         yield "after disable_adapter() has ended, the adapter does not compute what it did before"
-    if {key for key, parameter in model.named_parameters() if parameter.requires_grad} != trainable:
+    if trainable_names(model) != trainable:
         yield "after disable_adapter() has ended, other parameters are trainable than before"
 
 

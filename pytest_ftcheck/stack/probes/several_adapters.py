@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...errors import NotApplicable
+from ...evidence.names import trainable_names
 from ..adapters import adapted, base_of, config_of, inputs_of, logits, tolerance, trained
 from ..breaks import both_adapters_saved
 from ..models import moved
@@ -35,12 +36,12 @@ def _two(name: str, seed: int) -> Any:
     model = moved(get_peft_model(base_of(name), config, adapter_name=FIRST).eval(), seed=2, only_trainable=True)
     model.add_adapter(SECOND, config_of(name))
     model.set_adapter(SECOND)
-    _move_trainable(model, SECOND, seed=3)
+    _movetrainable_names(model, SECOND, seed=3)
     model.set_adapter(FIRST)
     return model.eval()
 
 
-def _move_trainable(model: Any, adapter: str, seed: int) -> None:
+def _movetrainable_names(model: Any, adapter: str, seed: int) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -48,10 +49,6 @@ def _move_trainable(model: Any, adapter: str, seed: int) -> None:
         for key, parameter in model.named_parameters():
             if parameter.requires_grad and f".{adapter}" in key:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-
-
-def _trainable(model: Any) -> set[str]:
-    return {key for key, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 @probe(
@@ -67,13 +64,13 @@ def second_changes_nothing(name: str, seed: int) -> Iterator[str | tuple[str, ..
     import torch
 
     model = trained(name, seed)
-    expected, trainable = logits(model, name), _trainable(model)
+    expected, trainable = logits(model, name), trainable_names(model)
     torch.manual_seed(5)
     model.add_adapter("other", config_of(name))
     away = distance(logits(model, name), expected)
     if not away <= tolerance(expected, 1e-6):
         yield f"logits of the first adapter differ by {away:.2e} after a second one was added"
-    strays = _trainable(model) ^ trainable
+    strays = trainable_names(model) ^ trainable
     if strays:
         yield (
             f"{len(strays)} tensors became trainable or frozen by adding a second adapter",
@@ -95,7 +92,7 @@ def only_the_active_trains(name: str, seed: int) -> Iterator[str | tuple[str, ..
     counts = {}
     for active, other in ((FIRST, SECOND), (SECOND, FIRST)):
         model.set_adapter(active)
-        trainable = _trainable(model)
+        trainable = trainable_names(model)
         counts[active] = sum(p.numel() for key, p in model.named_parameters() if key in trainable)
         strays = sorted(key for key in trainable if f".{other}." in f"{key}." or "original_module" in key)
         if strays:
@@ -186,7 +183,7 @@ def copies_its_own(case: str, seed: int) -> Iterator[str | tuple[str, ...]]:
         copies = [key for key, _ in model.named_parameters() if "modules_to_save.b" in key]
         yield f"the second adapter added {added} parameters; its own are {own}", ", ".join(copies)
     model.set_adapter("b")
-    strays = [key for key in _trainable(model) if ".b." not in f"{key}."]
+    strays = [key for key in trainable_names(model) if ".b." not in f"{key}."]
     if strays:
         yield f"{len(strays)} tensors that are not the second adapter's train with it", ", ".join(strays[:3])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -13,28 +12,11 @@ from pytest_ftcheck import Full, Job, LoRA, Recipe
 from pytest_ftcheck.tasks.instruction import collate, eval_rows, tiny_llama, train_rows
 from pytest_ftcheck.tasks.models import tiny_gpt2
 
+from .arguments import arguments_of
 
-def arguments(job: Job, **changes: Any) -> TrainingArguments:
-    """What every training here has in common; options that a release does not have are left out."""
-    settings = dict(
-        output_dir=str(job.output_dir),
-        max_steps=job.steps,
-        learning_rate=job.lr,
-        per_device_train_batch_size=job.batch_size,
-        gradient_accumulation_steps=job.accumulation,
-        seed=job.seed,
-        use_cpu=True,
-        no_cuda=True,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        logging_steps=1,
-        label_names=["labels"],
-    )
-    known = inspect.signature(TrainingArguments.__init__).parameters
-    if "use_cpu" in known:
-        del settings["no_cuda"]
-    return TrainingArguments(**{k: v for k, v in {**settings, **changes}.items() if k in known})
+
+def arguments(job: Job) -> TrainingArguments:
+    return arguments_of(TrainingArguments, job, label_names=["labels"])
 
 
 def make_trainer(job: Job) -> Trainer:

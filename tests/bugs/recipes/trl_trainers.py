@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import tempfile
 from typing import Any
 
@@ -11,6 +10,8 @@ from torch import nn
 
 from pytest_ftcheck import Full, Job, Recipe
 from pytest_ftcheck.tasks.instruction import tiny_llama
+
+from .arguments import arguments_of
 
 WORDS = ["<unk>", "<bos>", "<eos>", "<pad>", "<|user|>", "<|assistant|>", "<|end|>", *(f"w{i}" for i in range(57))]
 TEMPLATE = (
@@ -42,23 +43,7 @@ def words(count: int, start: int = 0) -> str:
 
 
 def arguments(kind: Any, job: Job, **changes: Any) -> Any:
-    settings = dict(
-        output_dir=str(job.output_dir),
-        max_steps=job.steps,
-        learning_rate=job.lr,
-        per_device_train_batch_size=job.batch_size,
-        gradient_accumulation_steps=job.accumulation,
-        seed=job.seed,
-        use_cpu=True,
-        bf16=False,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        logging_steps=1,
-        gradient_checkpointing=False,
-    )
-    known = inspect.signature(kind.__init__).parameters
-    return kind(**{k: v for k, v in {**settings, **changes}.items() if k in known})
+    return arguments_of(kind, job, **{"bf16": False, "gradient_checkpointing": False, **changes})
 
 
 def recipe(make_trainer: Any, data: Any, **changes: Any) -> Recipe:
