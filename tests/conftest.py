@@ -16,6 +16,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _as_at_a_desk() -> object:
+    """Hide that this suite runs in CI: pytest then prints whole messages in its summary, and what is asserted of an
+    inner session's output would depend on where it runs.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("CI", "BUILD_NUMBER"):
+            patch.delenv(variable, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _heavy_modules_are_loaded() -> None:
     """Import once what pytester's in-process sessions import: each of them forgets what it imported itself, and torch
     does not survive being imported twice.
