@@ -25,3 +25,7 @@ class RecordError(FtcheckError, ValueError):
 
 class NotApplicable(Exception):  # noqa: N818 - not an error: an answer
     """A recipe gives a check nothing to look at; the text says why."""
+
+
+class PredictionError(FtcheckError):
+    """A training step cannot be predicted; the message says what is not supported and what to do."""

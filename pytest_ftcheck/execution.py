@@ -103,9 +103,16 @@ def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
 
 
 def build_job(
-    recipe: Recipe, method: str, seed: int, steps: int, device: str, folder: Path
+    recipe: Recipe,
+    method: str,
+    seed: int,
+    steps: int,
+    device: str,
+    folder: Path,
+    place: Callable[[nn.Module], nn.Module] | None = None,
 ) -> tuple[Job, ParameterForm | None]:
-    """A job with its model built, adapted and on the device, and the closed form of its parameters.
+    """A job with its model built, adapted and on the device (by ``place``, where it is not an ordinary one), and the
+    closed form of its parameters.
 
     The generators are seeded before the model is built, before it is adapted, and again before training begins: an
     adapter draws its own initial values, and the two arms must not differ in anything that is drawn after them.
@@ -116,7 +123,7 @@ def build_job(
     seed_everything(seed)
     model, declared = _adapted(recipe, method, model)
     job = Job(
-        model=model.to(device),
+        model=place(model) if place else model.to(device),
         method=recipe.method(method),
         train_data=train_data,
         eval_data=eval_data,

@@ -30,7 +30,7 @@ class BatchWatch(Watcher):
         tensors = [tensor for tensor in _tensors((args, kwargs)) if not tensor.requires_grad]
         whole = [tensor for tensor in tensors if _is_whole(tensor)]
         self._sums += [self._checksum(tensor) for tensor in whole or tensors]
-        self.tokens += whole[0].numel() if whole else 0
+        self.tokens += input_tokens(args, kwargs)
 
     def digest(self) -> str:
         """A digest of all inputs so far, in their order; empty where the model was given none."""
@@ -57,6 +57,11 @@ class BatchWatch(Watcher):
         # Whole numbers wrap around at 64 bits, so the sum is the same in any order of addition. GPUs lack such a dot.
         flat = flat.to(torch.int64)
         return torch.dot(flat, weights) if device.type == "cpu" else (flat * weights).sum()
+
+
+def input_tokens(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """How many tokens a call of the model is given: the size of ``input_ids``, or of its first whole-number input."""
+    return next((tensor.numel() for tensor in _tensors((args, kwargs)) if _is_whole(tensor)), 0)
 
 
 def _is_whole(tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Memory as the bytes of live tensors, on any device, by what they are for.
+"""Memory as the bytes of live tensors, on any device, by what they are for; and the operations that were done.
 
 A dispatch mode sees every tensor that an operation returns; a finalizer on its storage sees it go. What a storage was
 for is known only later (an allocation of the backward pass becomes a gradient, one of the first step optimizer state),
@@ -8,6 +8,7 @@ so allocations are logged and divided into categories at the end. Temporaries wi
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..run import Breakdown, Memory
 from .events import Watcher
+from .flops import flops_of
 
 if TYPE_CHECKING:
     import torch
@@ -37,25 +39,38 @@ class Event:
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Logs the life of every storage on one device type while it is active."""
+    """Logs the life of every storage on one device type while it is active, and counts floating-point operations.
 
-    def __init__(self, device_type: str) -> None:
+    ``granularity``: sizes are rounded up to a multiple of so many bytes, as an allocator does.
+    """
+
+    def __init__(self, device_type: str, granularity: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.device_type = device_type
+        self.granularity = granularity
         self.phase, self.update = "data", 0
         self.events: list[Event] = []
         self.category: dict[int, str] = {}
+        # (update, phase) -> floating-point operations
+        self.flops: Counter[tuple[int, str]] = Counter()
         self._number: dict[int, int] = {}
         self._count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        self.account(func, args, kwargs or {}, result)
+        return result
+
+    def account(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Log what an operation that has just been done brought to life, and count it."""
+        flops = flops_of(func, args, kwargs, result)
+        if flops:
+            self.flops[self.update, self.phase] += flops
         # A view of a tensor that is older than the log (a row of the data set, say) allocates nothing.
         older = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and id(leaf.untyped_storage()) not in older:
                 self.register(leaf)
-        return result
 
     def register(self, tensor: Tensor) -> int | None:
         """The number of the tensor's storage, which counts as live from now on; None on another device."""
@@ -66,8 +81,9 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if key not in self._number:
             self._count += 1
             self._number[key] = self._count
-            self.events.append(Event(self._count, storage.nbytes(), self.phase, self.update))
-            weakref.finalize(storage, self._gone, key, self._count, storage.nbytes()).atexit = False
+            size = -(-storage.nbytes() // self.granularity) * self.granularity
+            self.events.append(Event(self._count, size, self.phase, self.update))
+            weakref.finalize(storage, self._gone, key, self._count, size).atexit = False
         return self._number[key]
 
     def label(self, tensors: Iterator[Tensor], category: str) -> None:
