@@ -24,6 +24,7 @@ from ..observers.memory import MemoryWatch, summarize
 from ..recipe import Recipe
 from .allocator import replay
 from .attention import route_attention
+from .autocast import route_autocast
 from .device import FAKE_GPU, FakeDevice, has_private_backend
 from .gpu import Gpu
 from .journal import Journal
@@ -94,7 +95,7 @@ def _prepare_process(gpu: Gpu, device: FakeDevice) -> list[Any]:
     for supported in (optimizers._foreach_supported_types, foreach._foreach_supported_types):
         supported.append(FakeTensor)
     os.environ["ACCELERATE_TORCH_DEVICE"] = device.name
-    return [route_attention(gpu)]
+    return [route_attention(gpu), *route_autocast(device)]
 
 
 def _check(timeline: Timeline, method: str) -> None:
