@@ -1,4 +1,4 @@
-"""Carrying out one training under observation: first for losses, parameters and time, then, briefly, for memory."""
+"""Carrying out one training under observation: for losses, parameters and time, then, briefly, for memory and FLOPs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .isolation import preserved_settings, seed_everything
 from .observers.events import Events
 from .observers.observation import Observation
 from .recipe import Job, Recipe
-from .run import Memory, Parameters, Run
+from .run import Flops, Memory, Parameters, Run
 from .theory.parameters import ParameterForm, parameter_form
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
         )
         # The first model must be gone before the second one's memory is measured.
         del seen
-        return record(memory=_memory_pass(recipe, method, seed, device))
+        memory, flops = _memory_pass(recipe, method, seed, device)
+        return record(memory=memory, flops=flops)
 
 
 def _observed_pass(
@@ -76,10 +77,13 @@ def _observed_pass(
         return seen, declared
 
 
-def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
-    """A short training of the same kind, with every live byte counted and, on a GPU, the allocator's peak."""
+def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> tuple[Memory, Flops]:
+    """A short training of the same kind, with every live byte and every operation counted and, on a GPU, the
+    allocator's peak.
+    """
     import torch
 
+    from .observers.flops import flops_of_update
     from .observers.memory import LiveBytes, MemoryWatch, summarize
 
     on_gpu = device.startswith("cuda")
@@ -99,7 +103,7 @@ def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> Memory:
         if on_gpu:
             peak = torch.cuda.max_memory_allocated(device) - before
             memory = dataclasses.replace(memory, peak_bytes=peak, source="allocator")
-        return memory
+        return memory, flops_of_update(log.flops, max(log.update - 1, 0))
 
 
 def build_job(

@@ -159,6 +159,23 @@ class Memory(Record):
 
 
 @dataclass(frozen=True)
+class Flops(Record):
+    """Floating-point operations of one update: matrix products, convolutions and attention; a multiply-add is 2.
+
+    What checkpointing recomputes is done, and counted, in the backward pass. ``forward`` is everything before that,
+    ``optimizer`` what the optimizer multiplies (Muon does; AdamW and SGD do not).
+    """
+
+    forward: int
+    backward: int
+    optimizer: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.forward + self.backward + self.optimizer
+
+
+@dataclass(frozen=True)
 class Timing(Record):
     """Seconds of each update, evaluation and observation left out, and the input tokens of an update."""
 
@@ -228,6 +245,7 @@ class Run(Record):
     optimizers: tuple[Optimizer, ...]
     environment: Environment
     memory: Memory
+    flops: Flops
 
     def __repr__(self) -> str:
         # Short, because pytest prints it beside every failing test that has it as an argument.

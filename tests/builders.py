@@ -14,6 +14,7 @@ from pytest_ftcheck import Pair, Run
 from pytest_ftcheck.run import (
     Breakdown,
     Environment,
+    Flops,
     Losses,
     Memory,
     Optimizer,
@@ -123,6 +124,7 @@ def a_run(
         optimizers=(Optimizer("AdamW", (group,)),),
         environment=Environment("cpu", "x86_64", "3.11.7", {"torch": "2.13.0"}, threads=1, deterministic=False),
         memory=memory or a_memory(method),
+        flops=Flops(forward=1000, backward=2000) if full else Flops(forward=1200, backward=1200),
     )
     return dataclasses.replace(run, **changes)
 

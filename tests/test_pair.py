@@ -10,6 +10,7 @@ from builders import a_memory, a_pair, a_run
 
 from pytest_ftcheck import Pair
 from pytest_ftcheck.errors import RecipeError
+from pytest_ftcheck.run import Flops
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,20 @@ def test_the_time_ratio_is_of_the_medians_over_seeds() -> None:
 
 def test_the_time_ratio_of_runs_that_were_not_timed_is_no_number() -> None:
     assert math.isnan(a_pair(samples_s=()).time_ratio)
+
+
+def test_the_flops_ratio_is_full_over_lora() -> None:
+    pair = Pair(
+        (a_run("full", flops=Flops(forward=100, backward=200, optimizer=60)),),
+        (a_run("lora", flops=Flops(forward=110, backward=130)),),
+    )
+    assert pair.flops_ratio == 360 / 240
+    assert pair.flops_ratio.what == "floating-point operations of full over LoRA"
+    assert pair.flops_ratio.subject is pair
+
+
+def test_the_flops_ratio_of_runs_in_which_none_were_counted_is_no_number() -> None:
+    assert math.isnan(a_pair(flops=Flops(0, 0)).flops_ratio)
 
 
 def test_the_order_is_taken_at_the_horizon_unless_a_step_is_given() -> None:

@@ -113,7 +113,7 @@ def edited(**changes: Any) -> Any:
         pytest.param(another_seed, id="another seed"),
         pytest.param(edited(digest="0" * 32), id="another digest"),
         pytest.param(edited(digest=...), id="no digest"),
-        pytest.param(edited(schema=0), id="another schema"),
+        pytest.param(edited(schema=0), id="another schema than was stored"),
         pytest.param(edited(reads={"/data.txt": "0"}), id="another file"),
         pytest.param(edited(reads=[]), id="files as a list"),
         pytest.param(edited(run=None), id="no run"),
@@ -129,6 +129,17 @@ def test_a_damaged_run_is_not_believed_and_said_to_be_damaged(stored: RunStore, 
     (warning,) = caught
     assert str(warning.message).startswith(f"ftcheck: stored run {path} is damaged (")
     assert str(warning.message).endswith("); training again")
+
+
+def test_a_run_of_an_older_release_is_trained_again_without_a_word(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("pytest_ftcheck.store.SCHEMA", 1)
+        store.write("key", RUN, {})
+    assert store.read("key") is None
+    store.write("key", RUN, {})
+    assert store.read("key") == RUN
 
 
 def test_a_removed_input_file_makes_an_edited_run_no_more_believable(store: RunStore, tmp_path: Path) -> None:

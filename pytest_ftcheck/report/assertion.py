@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..explained import Count, Ratio, Winner
 from ..order import LossOrder
 from ..pair import Pair
@@ -18,11 +20,17 @@ def explain(op: str, left: object, right: object) -> list[str] | None:
     if isinstance(ours, Count) and isinstance(ours.subject, Parameters):
         return [_headline(op, left, right, ours.what), *_parameters(ours, ours.subject, other)]
     if isinstance(ours, Ratio) and isinstance(ours.subject, Pair):
-        evidence = _times if "time" in ours.what else _memory
-        return [_headline(op, left, right, ours.what), *evidence(ours.subject)]
+        return [_headline(op, left, right, ours.what), *_evidence(ours.what)(ours.subject)]
     if isinstance(ours, Winner) and isinstance(ours.subject, LossOrder):
         return [f"{left!r} {op} {right!r}: {ours.subject.reason}", *_curves(ours.subject)]
     return None
+
+
+def _evidence(what: str) -> Callable[[Pair], list[str]]:
+    """What stands behind the ratio called ``what``."""
+    if "time" in what:
+        return _times
+    return _operations if "operations" in what else _memory
 
 
 def _headline(op: str, left: object, right: object, what: str) -> str:
@@ -68,6 +76,15 @@ def _rank(declared: ParameterForm, expected: object) -> list[str]:
 def _times(pair: Pair) -> list[str]:
     arms = (("full", pair.fulls), ("LoRA", pair.loras))
     return [f"{arm}: a step takes {', '.join(duration(run.time.step_s) for run in runs)}" for arm, runs in arms]
+
+
+def _operations(pair: Pair) -> list[str]:
+    arms = (("full", pair.full.flops), ("LoRA", pair.lora.flops))
+    return [
+        f"{arm}: {flops.total:,} a step; forward {flops.forward:,}, backward {flops.backward:,}"
+        + (f", optimizer {flops.optimizer:,}" if flops.optimizer else "")
+        for arm, flops in arms
+    ]
 
 
 def _memory(pair: Pair) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 from ..account import deviations, objections
 from ..pair import Pair
 from ..run import Run
-from .units import duration, size
+from .table import table
+from .units import duration, operations, size
 
 # The step at which the project's founding example compared, and so many people do.
 EARLY_STEP = 30
@@ -61,19 +62,14 @@ def _table(arms: list[Arm]) -> list[str]:
         ("trainable", lambda arm: f"{arm[0].parameters.trainable:,}"),
         ("trainable share", lambda arm: f"{100 * arm[0].parameters.trainable / arm[0].parameters.total:.4g} %"),
         ("step time", lambda arm: duration(statistics.median(run.time.step_s for run in arm))),
+        ("FLOPs a step", lambda arm: operations(arm[0].flops.total)),
         ("peak memory", lambda arm: size(arm[0].memory.peak_bytes)),
         ("static memory", lambda arm: size(arm[0].memory.static_bytes)),
         *((f"loss at step {step}", _loss_at(step)) for step in _shown_steps(arms)),
     ]
     heads = _titles(arms)
     cells = [[head, *(cell(arm) for _, cell in rows)] for head, arm in zip(heads, arms, strict=True)]
-    names = ["", *(name for name, _ in rows)]
-    widths = [max(map(len, column)) for column in cells]
-    first = max(map(len, names))
-    return [
-        "  " + "  ".join([name.ljust(first), *(c[i].rjust(w) for c, w in zip(cells, widths, strict=True))]).rstrip()
-        for i, name in enumerate(names)
-    ]
+    return table(["", *(name for name, _ in rows)], cells)
 
 
 def _titles(arms: list[Arm]) -> list[str]:
@@ -112,7 +108,7 @@ def _comparison(full: Arm, other: Arm) -> list[str]:
     lines = [
         f"  {pair.lora.title} against full: {fewer} trainable parameters; full takes "
         f"{pair.memory_ratio('static'):.3g}x the static memory, {pair.memory_ratio('peak'):.3g}x the peak memory, "
-        f"{pair.time_ratio:.3g}x the step time"
+        f"{pair.flops_ratio:.3g}x the FLOPs, {pair.time_ratio:.3g}x the step time"
     ]
     for step in _shown_steps([full]):
         try:

@@ -23,6 +23,14 @@ def duration(seconds: float) -> str:
     return f"{_three_digits(seconds)} s" if seconds >= ROUNDS_UP else f"{_three_digits(seconds * 1e3)} ms"
 
 
+def operations(count: float) -> str:
+    """Floating-point operations: ``"1.29 TFLOP"``."""
+    for unit, factor in (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)):
+        if count >= ROUNDS_UP * factor:
+            return f"{_three_digits(count / factor)} {unit}"
+    return f"{count:,.0f} FLOP"
+
+
 def _three_digits(value: float) -> str:
     """Three significant digits, or all before the decimal point, and never an exponent for a large number."""
     return f"{value:.3g}" if value < 1000 * ROUNDS_UP else f"{value:,.0f}"

@@ -1,1 +1,1 @@
-"""What the numbers must be: closed forms of parameter counts and static memory, and what departing from them means."""
+"""What the numbers must be: closed forms of parameters, static memory and FLOPs, and what departing from them means."""

@@ -12,7 +12,7 @@ from builders import FULL_FORM, LORA_FORM, a_memory, a_pair, a_run, tensors
 from pytest_ftcheck import Pair
 from pytest_ftcheck.explained import Count, Ratio, Winner
 from pytest_ftcheck.report.assertion import explain
-from pytest_ftcheck.run import Parameters
+from pytest_ftcheck.run import Flops, Parameters
 from pytest_ftcheck.theory.parameters import ModuleForm, ParameterForm
 
 LORA = Parameters(tensors("lora"), LORA_FORM)
@@ -132,6 +132,16 @@ def test_a_time_ratio_is_told_with_the_times_and_not_with_memory() -> None:
     loras = tuple(a_run("lora", seed=seed, samples_s=(time,)) for seed, time in enumerate((1.5, math.nan)))
     lines = explained("<", Pair(fulls, loras).time_ratio, 0.1)
     assert lines[1:] == ["full: a step takes 500 ms, 250 ms", "LoRA: a step takes 1.5 s, -"]
+
+
+def test_a_flops_ratio_is_told_with_the_operations_of_both_arms() -> None:
+    muon = Flops(forward=110, backward=120, optimizer=1000)
+    pair = Pair((a_run("full", flops=Flops(2_000_000, 4_000_000)),), (a_run("lora", flops=muon),))
+    assert explained("==", pair.flops_ratio, 1.5) == [
+        "4878 == 1.5 (floating-point operations of full over LoRA)",
+        "full: 6,000,000 a step; forward 2,000,000, backward 4,000,000",
+        "LoRA: 1,230 a step; forward 110, backward 120, optimizer 1,000",
+    ]
 
 
 def test_a_ratio_against_approx_shows_both() -> None:

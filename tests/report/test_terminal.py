@@ -10,7 +10,7 @@ from builders import LORA_FORM, a_memory, a_pair, a_run, tensors
 
 from pytest_ftcheck import Pair, Run
 from pytest_ftcheck.report.terminal import EARLY_STEP, group, recipe_lines, write_summary
-from pytest_ftcheck.run import Parameters
+from pytest_ftcheck.run import Flops, Parameters
 
 
 class Reporter:
@@ -57,17 +57,18 @@ def test_the_table_of_a_pair() -> None:
         "a recipe: 250 steps of 8 rows, seeds 0, 1, cpu, float32",
         "  Full(lr=0.001)",
         "  LoRA(r=2, alpha=4, c_attn, lr=0.01)",
-        "                      full  LoRA r=2",
-        "  parameters           100       132",
-        "  trainable            100        32",
-        "  trainable share    100 %   24.24 %",
-        "  step time          10 ms     10 ms",
-        "  peak memory         2 kB   1.31 kB",
-        "  static memory     1.6 kB     912 B",
-        "  loss at step 30        1      0.75",
-        "  loss at step 250       1       1.5",
+        "                          full    LoRA r=2",
+        "  parameters               100         132",
+        "  trainable                100          32",
+        "  trainable share        100 %     24.24 %",
+        "  step time              10 ms       10 ms",
+        "  FLOPs a step      3,000 FLOP  2,400 FLOP",
+        "  peak memory             2 kB     1.31 kB",
+        "  static memory         1.6 kB       912 B",
+        "  loss at step 30            1        0.75",
+        "  loss at step 250           1         1.5",
         "  LoRA r=2 against full: 68 % fewer trainable parameters; full takes 1.75x the static memory, "
-        "1.52x the peak memory, 1x the step time",
+        "1.52x the peak memory, 1.25x the FLOPs, 1x the step time",
         f"    {order[0]}",
         f"    {order[1]}",
     ]
@@ -192,3 +193,12 @@ def test_arms_that_saw_different_batches_are_said_to() -> None:
 def test_the_memory_of_a_table_is_that_of_the_first_seed() -> None:
     runs = [a_run(seed=seed, memory=a_memory(peak_bytes=peak)) for seed, peak in ((1, 9000), (0, 3000))]
     assert cells(lines_of(runs), "peak memory") == ["3", "kB"]
+
+
+@pytest.mark.parametrize(
+    ("total", "cell"),
+    [(0, "0 FLOP"), (999, "999 FLOP"), (387_946_000_000, "388 GFLOP"), (69_150 * 10**9, "69.2 TFLOP")],
+)
+def test_floating_point_operations_are_shown_in_the_unit_that_fits(total: int, cell: str) -> None:
+    lines = lines_of([a_run(flops=Flops(forward=0, backward=total))])
+    assert " ".join(cells(lines, "FLOPs a step")) == cell

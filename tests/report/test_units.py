@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pytest_ftcheck.report.units import duration, size
+from pytest_ftcheck.report.units import duration, operations, size
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,26 @@ def test_a_duration_has_three_digits_in_milliseconds_or_seconds(seconds: float, 
     assert duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 FLOP"),
+        (12_345, "12,345 FLOP"),
+        (1_234_567, "1.23 MFLOP"),
+        (387_946_000_000, "388 GFLOP"),
+        (999_600_000_000, "1 TFLOP"),
+        (123e12, "123 TFLOP"),
+        (2.5e15, "2.5 PFLOP"),
+        (1234e15, "1,234 PFLOP"),
+    ],
+)
+def test_operations_have_three_digits_and_a_unit(count: float, text: str) -> None:
+    assert operations(count) == text
+
+
 @pytest.mark.parametrize("exponent", range(16))
 @pytest.mark.parametrize("factor", [1, 9.994, 9.995, 9.996, 9.999_999])
 def test_no_exponent_is_ever_shown(exponent: int, factor: float) -> None:
     assert "e" not in size(int(factor * 10**exponent))
     assert "e" not in duration(factor * 10 ** (exponent - 6))
+    assert "e" not in operations(factor * 10**exponent)
