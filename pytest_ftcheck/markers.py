@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import pytest
 
 from .options import Settings
-
-SIZE = r"(?i)(\d+(?:\.\d+)?)\s*([KMGT]i?)?B"
-UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+from .sizes import bytes_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def refuse_without_gpu(item: pytest.Item, need: GpuNeed, settings: Settings) -> 
 
 
 def _bytes(item: pytest.Item, text: object) -> int:
-    match = re.fullmatch(SIZE, text.strip()) if isinstance(text, str) else None
-    if match is None:
+    size = bytes_of(text)
+    if size is None:
         raise pytest.UsageError(f"{item.nodeid}: gpu(memory={text!r}); allowed: a size such as '20GB' or '512MiB'")
-    return int(float(match[1]) * UNITS[(match[2] or "").upper()])
+    return size

@@ -18,10 +18,14 @@ class Journal:
             self._map = mmap.mmap(file.fileno(), SIZE)
 
     def note(self, text: str) -> None:
-        """Replace the line."""
-        line = text.encode()[: SIZE - 1]
+        """Replace the line. What is longer than ``SIZE`` bytes is cut."""
+        line = text.encode(errors="replace")[: SIZE - 1]
         self._map[: len(line) + 1] = line + b"\0"
 
     def read(self) -> str:
         """The line that was noted last; empty where none was."""
-        return bytes(self._map).partition(b"\0")[0].decode(errors="replace")
+        return self._map[:].partition(b"\0")[0].decode(errors="replace")
+
+    def close(self) -> None:
+        """Let go of the file, which Windows does not delete before."""
+        self._map.close()

@@ -49,6 +49,11 @@ class ModuleWatch(Watcher):
         index = bisect.bisect_right(self._from, node._sequence_nr()) - 1
         return self._by[index] if index >= 0 else OUTSIDE
 
+    @property
+    def inside(self) -> bool:
+        """Whether a module is being called, and not only the loop around it."""
+        return bool(self._stack)
+
     def _enters(self, module: nn.Module, args: Any) -> None:
         self._stack.append(self._names.get(id(module), self._stack[-1] if self._stack else OUTSIDE))
         self._mark()

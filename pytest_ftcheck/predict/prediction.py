@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..codec import Record
-from ..run import Breakdown, Memory
+from ..run import Breakdown, Flops, Memory
 from .gpu import Gpu
+
+# The moment between the forward and the backward pass.
+SAVED = "saved"
 
 
 @dataclass(frozen=True)
 class Held(Record):
     """Live storages of one kind: ``count`` of them, ``bytes`` in all.
 
-    ``module`` is the module that they were made for, with ``*`` for layer numbers; ``op`` the operation that made them.
+    ``module`` is the module that they were made for, or that owns them (weights, gradients, optimizer state), with
+    ``*`` for layer numbers; ``op`` the operation that made them, ``"outside"`` for what was there before.
     """
 
     category: str
@@ -26,7 +30,9 @@ class Held(Record):
 
 @dataclass(frozen=True)
 class Moment(Record):
-    """The highest point of one phase (forward, backward, optimizer): how many bytes, of what, held by whom."""
+    """The highest point of one phase (forward, backward, optimizer), or the moment between the passes (``"saved"``):
+    how many bytes, of what, held by whom.
+    """
 
     phase: str
     bytes: int
@@ -35,28 +41,14 @@ class Moment(Record):
 
 
 @dataclass(frozen=True)
-class Flops(Record):
-    """Floating-point operations of one update: matrix products, convolutions and attention; a multiply-add is 2.
-
-    What checkpointing recomputes is done, and counted, in the backward pass.
-    """
-
-    forward: int
-    backward: int
-
-    @property
-    def total(self) -> int:
-        return self.forward + self.backward
-
-
-@dataclass(frozen=True)
 class Prediction(Record):
     """One update after the first, on one GPU.
 
     ``peak_bytes`` is the peak of live tensors and of what kernels take, each in multiples of 512 bytes, in
-    ``peak_phase``. ``active_bytes`` adds the workspaces that cuBLAS keeps: ``active_bytes.all.peak`` of
-    ``torch.cuda.memory_stats()``. ``allocated_bytes`` is ``torch.cuda.max_memory_allocated()``, ``reserved_bytes``
-    ``max_memory_reserved()``, by a model of the caching allocator, and ``device_bytes`` adds the CUDA context.
+    ``peak_phase``. A model of the caching allocator adds the workspaces that cuBLAS keeps and what is lost in blocks:
+    ``allocated_bytes`` is ``torch.cuda.max_memory_allocated()``, ``active_bytes`` ``active_bytes.all.peak`` of
+    ``torch.cuda.memory_stats()`` (the same, on one stream), ``reserved_bytes`` ``max_memory_reserved()``, and
+    ``device_bytes`` adds the CUDA context.
 
     ``memory`` has each category's own maximum and the division at the peak, ``moments`` the same for each phase, with
     what is held. ``activations_per_token`` is in bytes. ``step_s`` is the least that an update can take (a roofline).
@@ -99,11 +91,13 @@ class Prediction(Record):
 
     @property
     def activations_per_token(self) -> float:
-        """Bytes that the forward pass leaves for the backward pass, for each token of a micro-batch."""
-        return self.memory.activations_bytes / self.tokens if self.tokens else float("nan")
+        """Bytes that the forward pass leaves for the backward pass, for each token of a micro-batch; NaN for a model
+        without tokens.
+        """
+        return self.moment(SAVED).breakdown.activations / self.tokens if self.tokens else float("nan")
 
     def moment(self, phase: str) -> Moment:
-        """The highest point of ``phase``. Raises KeyError where nothing happened in it."""
+        """The highest point of ``phase``, or the moment called so. Raises KeyError where nothing happened in it."""
         for moment in self.moments:
             if moment.phase == phase:
                 return moment

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from ..errors import RecipeError
 from ..methods import Method
 from ..recipe import Recipe
 from .gpu import Gpu, gpu_called
-from .journal import Journal
+from .limits import Limits
 from .prediction import Prediction
-from .process import Limits, in_own_process
+from .process import in_own_process
+from .request import Request
 from .workload import Workload
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEVICES = (None, "cpu")
 
 
 def predict_training(
@@ -26,14 +34,19 @@ def predict_training(
     attention: str = "sdpa",
     autocast: str | None = None,
     keep_output: bool = False,
+    padded: bool = False,
+    batch: Callable[[int, int], dict[str, Tensor]] | None = None,
+    autocast_adapter_dtype: bool = True,
     gpu: str | Gpu = "h100",
     time_limit_s: float = Limits.time_s,
     memory_limit_bytes: int = Limits.memory_bytes,
 ) -> Prediction:
     """The memory and the floating-point operations of one update of a training in plain PyTorch.
 
-    The arguments are those of ``Workload``. ``gpu`` is the name of a profile or a ``Gpu``. Raises RecipeError for an
-    argument that cannot work, PredictionError for what cannot be predicted or exceeds a limit.
+    The arguments are those of ``Workload``. ``gpu`` is the name of a profile or a ``Gpu``. The prediction is made in a
+    process of its own, which may take ``time_limit_s`` seconds, and ``memory_limit_bytes`` of the host's address space
+    beyond what it begins with. Raises RecipeError for an argument that cannot work, PredictionError for what cannot be
+    predicted, exceeds a limit, or ends that process.
     """
     workload = Workload(
         model=model,
@@ -47,6 +60,9 @@ def predict_training(
         attention=attention,
         autocast=autocast,
         keep_output=keep_output,
+        padded=padded,
+        batch=batch,
+        autocast_adapter_dtype=autocast_adapter_dtype,
     )
     return predict_recipe(
         workload.recipe(),
@@ -69,14 +85,13 @@ def predict_recipe(
     """The memory and the floating-point operations of one update of ``recipe``: its own model, adapter and loop.
 
     The model is built as the recipe builds it, on the CPU, and then replaced by one without contents. ``device="cpu"``
-    predicts the peak of live bytes on a CPU. Raises as ``predict_training`` does.
+    predicts the peak of live bytes on a CPU. Limits and errors are those of ``predict_training``; besides,
+    TrainingError where the recipe's own code fails.
     """
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"recipe is {recipe!r}; allowed: a Recipe")
     recipe.method(method)
-    profile = gpu_called(gpu)
-
-    def task(journal: Journal) -> str:
-        from .dry_run import dry_run
-
-        return dry_run(recipe, method, profile, journal, device).to_json()
-
-    return Prediction.from_json(in_own_process(task, Limits(time_limit_s, memory_limit_bytes)))
+    if device not in DEVICES:
+        raise RecipeError(f"device is {device!r}; allowed: {', '.join(map(repr, DEVICES))}")
+    request = Request(recipe, method, gpu_called(gpu), device)
+    return Prediction.from_json(in_own_process(request, Limits(time_limit_s, memory_limit_bytes)))

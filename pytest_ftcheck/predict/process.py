@@ -1,175 +1,187 @@
 """A process of its own for a prediction: torch aborts on some mistakes, and a fake device cannot be unregistered.
 
 Where it can the process is a fork, which has the user's recipe as it is, patches of a test included, and imports
-nothing anew. After a backward pass on a GPU torch cannot differentiate in a fork, and elsewhere than on Linux forking
-is not safe: then it is a fresh interpreter, to which the recipe is sent by cloudpickle.
+nothing anew. Elsewhere than on Linux forking is not safe, and where there is a GPU torch's threads and CUDA's state do
+not survive it: then it is a fresh interpreter, which knows the files and not what was patched. The environment variable
+``FTCHECK_PREDICT_PROCESS`` (``fork``, ``fresh``) decides otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import importlib
 import os
-import resource
+import pickle
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Protocol
 
-from .. import errors
-from ..errors import FtcheckError, PredictionError, RecipeError
+from ..errors import PredictionError, RecipeError
 from ..failures import one_line
-from .journal import Journal
+from .exchange import Exchange
+from .limits import Limits
+from .parcel import packed
+from .request import Request
+from .worker import serve
 
-Task = Callable[[Journal], str]
+VARIABLE = "FTCHECK_PREDICT_PROCESS"
+FORK, FRESH = "fork", "fresh"
 POLL_S = 0.005
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a prediction may take: seconds, and bytes of address space beyond what the process has already."""
-
-    time_s: float = 300.0
-    memory_bytes: int = 16 * 2**30
-
-    def __post_init__(self) -> None:
-        for name, value in (("time_limit_s", self.time_s), ("memory_limit_bytes", self.memory_bytes)):
-            if not (isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0):
-                raise RecipeError(f"{name} is {value!r}; allowed: a number greater than 0")
-
-
-def in_own_process(task: Task, limits: Limits) -> str:
-    """What ``task(journal)`` returns, from a process of its own. Raises the errors of this package that it raised, and
-    PredictionError where the process died, or met a limit.
+def in_own_process(request: Request, limits: Limits) -> str:
+    """What ``request.answer(journal)`` returns, from a process of its own. Raises the errors of this package that it
+    raises, and PredictionError where the process died, or met a limit.
     """
-    with tempfile.TemporaryDirectory(prefix="ftcheck-predict-") as folder:
-        exchange = Exchange(Path(folder))
-        child = _fork(task, exchange, limits) if can_fork() else _spawn(task, exchange, limits)
-        status = _wait(child, exchange, limits)
+    make = Fork if way() == FORK else FreshInterpreter
+    with (
+        tempfile.TemporaryDirectory(prefix="ftcheck-predict-", ignore_cleanup_errors=True) as folder,
+        Exchange(Path(folder)) as exchange,
+    ):
+        try:
+            child: Child = make(request, exchange, limits)
+        except OSError as error:
+            raise PredictionError(f"the prediction's process cannot be started: {one_line(error)}") from error
+        try:
+            status = child.wait(limits.time_s)
+        except TimeoutError:
+            raise PredictionError(
+                f"the prediction took longer than {limits.time_s:g} s, and was ended in {exchange.doing()}\n"
+                "  what to do: fewer layers (the cost is linear in them), or a larger time_limit_s"
+            ) from None
+        finally:
+            child.end()
         return exchange.outcome(status)
 
 
-def can_fork() -> bool:
+def way() -> str:
+    """``"fork"`` or ``"fresh"``. Raises RecipeError where the environment asks for something else."""
+    allowed = (FORK, FRESH) if hasattr(os, "fork") else (FRESH,)
+    asked = os.environ.get(VARIABLE)
+    if asked is None:
+        return FORK if _can_fork() else FRESH
+    if asked not in allowed:
+        raise RecipeError(f"{VARIABLE} is {asked!r}; allowed: {', '.join(allowed)}")
+    return asked
+
+
+def _can_fork() -> bool:
     """Whether a fork of this process could run a backward pass."""
-    if not sys.platform.startswith("linux"):
-        return False
-    torch = sys.modules.get("torch")
-    return torch is None or not torch.cuda.is_initialized()
+    import torch
+
+    return sys.platform.startswith("linux") and not torch.accelerator.is_available()
 
 
-class Exchange:
-    """The files through which the two processes speak."""
+class Child(Protocol):
+    """A process that answers a request."""
 
-    def __init__(self, folder: Path) -> None:
-        self.result, self.output, self.task = folder / "result.json", folder / "output", folder / "task"
-        self.journal = Journal(folder / "journal")
+    def wait(self, seconds: float) -> int:
+        """Its exit status, negative for a signal. Raises TimeoutError where it goes on for longer than that."""
 
-    def answer(self, task: Task) -> None:
-        """Run the task, and write what came of it."""
-        try:
-            answer = {"value": task(self.journal)}
-        except FtcheckError as error:
-            answer = {"error": type(error).__name__, "text": str(error)}
-        except MemoryError:
-            answer = {"error": "PredictionError", "text": f"out of memory on the host: {self.journal.read()}"}
-        except Exception as error:
-            text = f"the prediction raised {one_line(error)}: {self.journal.read()}\n{traceback.format_exc()}"
-            answer = {"error": "PredictionError", "text": text}
-        self.result.write_text(json.dumps(answer), encoding="utf-8")
-
-    def outcome(self, status: int) -> str:
-        """The task's value. Raises the error that it raised, or one that says how its process died."""
-        if status == 0 and self.result.exists():
-            answer = json.loads(self.result.read_text(encoding="utf-8"))
-            if "error" not in answer:
-                return str(answer["value"])
-            raise getattr(errors, answer["error"], PredictionError)(answer["text"])
-        how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        said = self.output.read_text(errors="replace").strip().splitlines()[-5:] if self.output.exists() else []
-        tail = "".join(f"\n  {line}" for line in said)
-        raise PredictionError(f"the prediction's process died ({how}) in {self.journal.read()}{tail}")
+    def end(self) -> None:
+        """Kill what is left of it, and of the processes that it started."""
 
 
-def _fork(task: Task, exchange: Exchange, limits: Limits) -> int:
-    with warnings.catch_warnings():
-        # Python 3.12 warns of threads (xdist has one); this child takes no lock of theirs.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if not child:
-        _in_child(task, exchange, limits)
-    return child
+class Fork:
+    """A copy of this process, and the only thread of it that there is in the copy."""
 
+    def __init__(self, request: Request, exchange: Exchange, limits: Limits) -> None:
+        _import_what_it_will()
+        parent = os.getpid()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads (pytest-xdist has one); the copy takes no lock of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+        if not self._pid:
+            serve(lambda: request, exchange, limits, parent)
+        self._status: int | None = None
 
-def _in_child(task: Task, exchange: Exchange, limits: Limits) -> NoReturn:
-    """The life of the forked process; nothing of the parent's (handlers, buffers, exit functions) may run."""
-    status = 1
-    try:
-        output = exchange.output.open("w")
-        for descriptor in (1, 2):
-            os.dup2(output.fileno(), descriptor)
-        sys.stdout = sys.stderr = output
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        limit_memory(limits.memory_bytes)
-        _one_thread()
-        exchange.answer(task)
-        output.flush()
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def _spawn(task: Task, exchange: Exchange, limits: Limits) -> int:
-    raise NotImplementedError
-
-
-def _wait(child: int, exchange: Exchange, limits: Limits) -> int:
-    """The exit status of the process, negative for a signal. Raises PredictionError where it takes too long."""
-    end = time.monotonic() + limits.time_s
-    try:
-        while time.monotonic() < end:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                return os.waitstatus_to_exitcode(status)
+    def wait(self, seconds: float) -> int:
+        end = time.monotonic() + seconds
+        while True:
+            self._reap(os.WNOHANG)
+            if self._status is not None:
+                return self._status
+            if time.monotonic() > end:
+                raise TimeoutError
             time.sleep(POLL_S)
-    except BaseException:
-        _kill(child)
-        raise
-    _kill(child)
-    raise PredictionError(
-        f"the prediction took longer than {limits.time_s:g} s, and was ended in {exchange.journal.read()}\n"
-        "  what to do: fewer layers (the cost is linear in them), or a larger time_limit_s"
-    )
+
+    def end(self) -> None:
+        _kill_group(self._pid)
+        if self._status is None:
+            # It may not have had the time to form a group.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._reap(0)
+
+    def _reap(self, options: int) -> None:
+        try:
+            done, status = os.waitpid(self._pid, options)
+        except ChildProcessError:
+            # Somebody else has: a parent that ignores SIGCHLD, say. Whether there is an answer tells the rest.
+            self._status = 0
+        else:
+            self._status = os.waitstatus_to_exitcode(status) if done else None
 
 
-def _kill(child: int) -> None:
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+def _import_what_it_will() -> None:
+    """Import here what takes a fork seconds, so that the next one need not do it again."""
+    importlib.import_module(f"{__package__}.dry_run")
+    if "transformers" in sys.modules:
+        # Loads the greater part of transformers, of which a configuration has loaded next to nothing.
+        importlib.import_module("peft")
 
 
-def limit_memory(extra_bytes: int) -> None:
-    """Let this process have so much more address space than it has now."""
-    try:
-        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:
-        return
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    wanted = now + int(extra_bytes)
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard < 0 else min(wanted, hard), hard))
+class FreshInterpreter:
+    """Another Python, which searches modules where this one does."""
+
+    def __init__(self, request: Request, exchange: Exchange, limits: Limits) -> None:
+        # First, so that there is nothing to end where the request cannot be sent.
+        self._parcel = pickle.dumps((limits, os.getpid(), sys.argv, packed(request)))
+        # Set before anything is imported: the working folder may have a file called like a module.
+        start = f"import sys; sys.path[:] = {[*map(str, sys.path)]!r}; from {__package__} import worker; worker.main()"
+        with exchange.output.open("wb") as output:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                [sys.executable, "-c", start, str(exchange.folder)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=_environment(),
+                **_apart(),
+            )
+
+    def wait(self, seconds: float) -> int:
+        try:
+            self._process.communicate(self._parcel, seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        return self._process.returncode
+
+    def end(self) -> None:
+        _kill_group(self._process.pid)
+        self._process.kill()
+        self._process.communicate()
 
 
-def _one_thread() -> None:
-    """A fork has none of the threads that torch had started for its parent."""
-    torch: Any = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(1)
+def _kill_group(leader: int) -> None:
+    """Kill the processes that a prediction's process started (data loader workers), and itself."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
 
 
-_ = subprocess
+def _environment() -> dict[str, str]:
+    """One thread, as a fork has; and no warning an error, which would end an import."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"} | {"OMP_NUM_THREADS": "1"}
+
+
+def _apart() -> dict[str, Any]:
+    """The arguments that keep Ctrl-C and signals for this process's group away from the new one."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}

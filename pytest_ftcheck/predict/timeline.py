@@ -7,17 +7,32 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorDeviceMismatchError
 
-from ..errors import PredictionError
-from ..failures import one_line
 from ..observers.memory import Event, LiveBytes
-from .device import FakeDevice
+from .device import CUDA, FAKE_GPU, FakeDevice
 from .gpu import Gpu
 from .journal import Journal
 from .kernels import inner_bytes
 from .modules import ModuleWatch
 from .roofline import seconds
+from .shapes import shaped_by_values
+from .unsupported import unsupported
 from .values import READS, Values
+
+# No operation, but two in three calls: autograd asks each tensor where it is.
+ASKS_FOR_DEVICE = torch.ops.prim.device.default
+# The operations for which CUDA's kernels ask cuBLAS.
+MATRIX_PRODUCTS = {f"aten::{name}" for name in ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "_scaled_mm")}
+# What an operation raises that needs the contents of its operands, or has no implementation for fake ones.
+NOT_WITHOUT_CONTENTS = (
+    fake_tensor.DataDependentOutputException,
+    fake_tensor.DynamicOutputShapeException,
+    fake_tensor.UnsupportedFakeTensorException,
+    fake_tensor.UnsupportedOperatorException,
+    NotImplementedError,
+)
 
 
 @dataclass(frozen=True)
@@ -33,18 +48,30 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
     """Runs operations on fake tensors; logs the life of their storages, floating-point operations and a least time."""
 
     def __init__(self, device: FakeDevice, gpu: Gpu, modules: ModuleWatch, journal: Journal) -> None:
-        super().__init__(device.type, device.granularity)
+        super().__init__(torch.device(device.shown_as).type, device.granularity)
         self.device, self.gpu, self.modules, self.journal = device, gpu, modules, journal
-        self.values = Values()
+        self.values = Values(device, modules)
         self.origin: dict[int, Origin] = {}
         self.operations = 0
         # update -> seconds that its operations take at least, one after the other
         self.seconds: dict[int, float] = {}
+        # Thread of autograd -> how many events there were when cuBLAS got its handle, which is one for each thread.
+        self._handles: dict[bool, int] = {}
         self._op = "outside"
+
+    @property
+    def handles_at(self) -> tuple[int, ...]:
+        """Before which events cuBLAS got a handle, and allocated its workspace."""
+        return tuple(self._handles.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is ASKS_FOR_DEVICE and isinstance(args[0], FakeTensor):
+            return args[0].fake_device
         if not self.device.concerns(args, kwargs):
+            if self.device_type == "cpu":
+                # A prediction for the CPU has the batch, which is real, on the same device.
+                return super().__torch_dispatch__(func, types, args, kwargs)
             return func(*args, **kwargs)
         name = func._schema.name
         if name in READS:
@@ -54,11 +81,15 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
         self.journal.note(f"{name} in {self.modules.current() or 'the training step'} ({self.phase})")
         result = self._carried_out(func, args, kwargs)
         self.values.propagate(func, args, kwargs, result)
+        # A result may be a real operand that was written to (``out=``): it is there already.
+        self.account(func, *self.device.faked(args, kwargs), result)
+        # After the results, which are there while the kernel works.
         self._inner(name, args, kwargs)
-        self.account(func, args, kwargs, result)
+        if name in MATRIX_PRODUCTS:
+            self._handles.setdefault(self.phase == "backward", len(self.events))
         self.seconds[self.update] = self.seconds.get(self.update, 0.0) + seconds(func, args, kwargs, result, self.gpu)
         self._op = "outside"
-        return self.values.arrived(func, args, result)
+        return self.values.arrived(func, args, kwargs, result)
 
     def register(self, tensor: Tensor) -> int | None:
         number = super().register(tensor)
@@ -67,14 +98,20 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
         return number
 
     def _carried_out(self, func: Any, args: Any, kwargs: Any) -> Any:
-        fake_args, fake_kwargs = self.device.faked((args, kwargs))
         try:
-            with self.device.mode:
-                return func(*fake_args, **fake_kwargs)
-        except PredictionError:
+            return self.device.carry_out(func, args, kwargs)
+        except FakeTensorDeviceMismatchError as error:
+            # A mistake of the training's own, which must read as it would in a real run.
+            raise RuntimeError(str(error).replace(FAKE_GPU, CUDA.type)) from None
+        except NOT_WITHOUT_CONTENTS as error:
+            result = shaped_by_values(self.device, self.values, func, args, kwargs)
+            if result is None:
+                raise unsupported(func, self.modules.current(), error) from error
+            return result
+        except RuntimeError as error:
+            if func.namespace != "aten" and "fake impl" in str(error):
+                raise unsupported(func, self.modules.current(), error) from error
             raise
-        except (torch._subclasses.fake_tensor.UnsupportedFakeTensorException, NotImplementedError) as error:
-            raise PredictionError(_unsupported(func, self.modules.current(), error)) from error
 
     def _inner(self, name: str, args: Any, kwargs: Any) -> None:
         """Memory that a kernel takes for itself: there while the operation lasts."""
@@ -85,12 +122,3 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
             self.origin[self._count] = Origin(name, self.modules.current(), "workspace")
             self.events.append(Event(self._count, rounded, self.phase, self.update))
             self.events.append(Event(self._count, -rounded, self.phase, self.update))
-
-
-def _unsupported(func: Any, module: str, error: BaseException) -> str:
-    return (
-        f"{func._schema.name}, in {module or 'the training step'}, has no implementation for tensors without contents "
-        f"({one_line(error)})\n"
-        "  what to do: give a custom operation one with torch.library.register_fake; one whose result's shape depends "
-        "on values (nonzero, a boolean index) needs those values on the CPU"
-    )
