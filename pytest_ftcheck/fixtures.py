@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .factory import RunFactory
     from .observers import Observation
     from .pair import Pair
+    from .predict import Gpu, Prediction
     from .recipe import Recipe
     from .run import Run
 
@@ -102,6 +103,25 @@ def ft_pair(ft_run: RunFactory) -> Pair:
     """Both arms, from the same seeds on the same batches."""
     with _told_in_one_piece():
         return ft_run.pair()
+
+
+@pytest.fixture(scope="module")
+def ft_predict(ft_recipe: Any, pytestconfig: pytest.Config) -> Callable[..., Prediction]:
+    """Factory: ``ft_predict("full" | "lora" | name, gpu="h100")`` predicts memory and FLOPs, once, without a GPU."""
+    _refuse_other_than_recipe(ft_recipe)
+    session = pytestconfig.stash[SESSION]
+
+    def predict(method: str, gpu: str | Gpu = "h100") -> Prediction:
+        from .errors import FtcheckError
+
+        __tracebackhide__ = True
+        try:
+            return session.prediction(ft_recipe, method, gpu)
+        except FtcheckError as error:
+            # Without the frames of this package.
+            raise error.with_traceback(None) from None
+
+    return predict
 
 
 @pytest.fixture(scope="session")

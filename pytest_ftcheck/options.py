@@ -80,6 +80,12 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise InvalidValueError("why, in a few words")
+    return " ".join(text.split())
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
@@ -134,6 +140,8 @@ OPTIONS = (
         "Break the recipe in every way that the catalogue knows, and report what notices",
         values=SABOTAGES,
     ),
+    Option("update", "bool", _switch, "Accept what is seen now as what is declared from now on (not in CI)"),
+    Option("reason", "string", _reason, "Why what is declared changes; --ftcheck-update wants it", "TEXT"),
 )
 
 
@@ -153,6 +161,8 @@ class Settings(NamedTuple):
     expected_failures: Mapping[str, str] | None = None
     time_limit: float | None = None
     sabotage: Literal["report", "strict"] | None = None
+    update: bool = False
+    reason: str | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -188,6 +198,16 @@ def settings(config: pytest.Config) -> Settings:
     if chosen.audit == "stack" and chosen.sabotage:
         raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
     return chosen
+
+
+def refuse_update(chosen: Settings) -> None:
+    """Raise pytest.UsageError where nobody says why, or where what is declared could not be committed."""
+    if not chosen.update:
+        return
+    if not chosen.reason:
+        raise pytest.UsageError("--ftcheck-update without --ftcheck-reason=TEXT: say why what is declared changes")
+    if os.environ.get("CI", "").lower() not in ("", *FALSE):
+        raise pytest.UsageError("--ftcheck-update in CI (environment variable CI): update where it can be committed")
 
 
 def _value(option: Option, config: pytest.Config) -> Any:

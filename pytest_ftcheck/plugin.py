@@ -10,8 +10,19 @@ from typing import Any
 
 import pytest
 
-from .fixtures import _ft_evidence, ft_check, ft_device, ft_full, ft_lora, ft_observe, ft_pair, ft_recipe, ft_run
-from .options import Settings, add_options, settings
+from .fixtures import (
+    _ft_evidence,
+    ft_check,
+    ft_device,
+    ft_full,
+    ft_lora,
+    ft_observe,
+    ft_pair,
+    ft_predict,
+    ft_recipe,
+    ft_run,
+)
+from .options import Settings, add_options, refuse_update, settings
 from .session import KINDS, SESSION, Session
 
 GPU = (
@@ -29,6 +40,7 @@ __all__ = [
     "ft_lora",
     "ft_observe",
     "ft_pair",
+    "ft_predict",
     "ft_recipe",
     "ft_run",
 ]
@@ -56,8 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that a bad value ends the session before anything is collected."""
     config.addinivalue_line("markers", GPU)
     chosen = settings(config)
+    refuse_update(chosen)
     _refuse_unknown_checks(chosen)
-    config.stash[SESSION] = Session(chosen)
+    config.stash[SESSION] = Session(chosen, config.rootpath)
     if chosen.audit or chosen.sabotage:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
@@ -205,6 +218,8 @@ class Controller:
             from .report.audit import write_audit
 
             write_audit(terminalreporter, self._records["verdicts"])
+        for line in self._records["accepted"]:
+            terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
         if self._records["trials"]:
             from .report.sabotage import write_score
 

@@ -92,6 +92,8 @@ class Recipe:
     ``merge(model) -> model`` is how a trained adapter is merged into the base for export (default: PEFT's
     ``merge_and_unload``). ``max_grad_norm``, ``optimizer`` (a class name: ``"AdamW"``) and ``weight_decay`` (of
     matrices; norms and biases then have none) are declarations that checks hold the training to; None declares nothing.
+    ``cost`` is one, too: the path of a committed file with the predicted memory and FLOPs of each method, absolute or
+    relative to pytest's root folder (without pytest, the current one). ``--ftcheck-update`` writes it.
     """
 
     model: Callable[[], nn.Module]
@@ -119,6 +121,7 @@ class Recipe:
     max_grad_norm: float | None = None
     optimizer: str | None = None
     weight_decay: float | None = None
+    cost: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -140,6 +143,8 @@ class Recipe:
             value = getattr(self, name)
             if not (callable(value) or (value is None and name != "model")):
                 raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a function")
+        if not (self.cost is None or (isinstance(self.cost, (str, os.PathLike)) and os.fspath(self.cost))):
+            raise RecipeError(f"Recipe.cost is {self.cost!r}; allowed: the path of a file")
         if not self.declared_methods:
             raise RecipeError("Recipe has no method; allowed: full=Full(...), lora=LoRA(...), or others in methods")
         for name, method in self.declared_methods.items():

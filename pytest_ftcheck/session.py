@@ -14,13 +14,15 @@ import pytest
 from .options import Settings
 
 if TYPE_CHECKING:
+    from .acceptance import Acceptance
     from .evidence.evidence import Evidence
+    from .predict import Gpu, Prediction
     from .recipe import Recipe
     from .rehearsal import Rehearsal
     from .runner import Runner
 
 # What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
-KINDS = ("runs", "verdicts", "trials")
+KINDS = ("runs", "verdicts", "trials", "accepted")
 
 
 class Session:
@@ -28,14 +30,16 @@ class Session:
     to the terminal yet.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, root: Path) -> None:
+        self.settings, self.root = settings, root
         self.fresh: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self.told: set[str] = set()
         self.rehearsals: dict[Path, Rehearsal] = {}
         self._runner: Runner | None = None
         self._audited: Recipe | None = None
         self._evidence: dict[tuple[str, str], Evidence] = {}
+        # A list: a recipe holds data, which have no hash.
+        self._predictions: list[tuple[Recipe, str, str | Gpu, Prediction]] = []
 
     def runner(self, shared_folder: Callable[[], Path]) -> Runner:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
@@ -59,8 +63,30 @@ class Session:
             self.release()
             self._audited = recipe
         if (method, device) not in self._evidence:
-            self._evidence[method, device] = Evidence(recipe, method, device, time_limit_s=self.settings.time_limit)
+            limit, acceptance = self.settings.time_limit, self.acceptance()
+            self._evidence[method, device] = Evidence(
+                recipe, method, device, time_limit_s=limit, root=self.root, acceptance=acceptance
+            )
         return self._evidence[method, device]
+
+    def acceptance(self) -> Acceptance | None:
+        """The leave to replace what is declared; None without ``--ftcheck-update``."""
+        from .acceptance import Acceptance
+
+        if not (self.settings.update and self.settings.reason):
+            return None
+        return Acceptance(self.settings.reason, lambda line: self.fresh["accepted"].append(line))
+
+    def prediction(self, recipe: Recipe, method: str, gpu: str | Gpu) -> Prediction:
+        """The prediction of ``recipe``, made once in the session."""
+        from .predict import predict_recipe
+
+        for *case, prediction in self._predictions:
+            if case[0] is recipe and case[1:] == [method, gpu]:
+                return prediction
+        prediction = predict_recipe(recipe, method, gpu=gpu)
+        self._predictions.append((recipe, method, gpu, prediction))
+        return prediction
 
     def release(self) -> None:
         """Let go of all models and trainings."""
@@ -70,6 +96,7 @@ class Session:
     def close(self) -> None:
         """Let go of everything, and end the processes that were started."""
         self.release()
+        self._predictions.clear()
         for rehearsal in self.rehearsals.values():
             rehearsal.close()
 

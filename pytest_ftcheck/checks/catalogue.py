@@ -42,7 +42,17 @@ MODULES = (
     ),
     *("equivalence", "neighbours", "transformations", "repetition", "resume", "checkpoints"),
     *("adapter", "adapter_settings", "adapter_layers", "several", "combining", "merging", "merged_weights"),
-    *("saving", "saved_files", "saved_settings", "loading", "auto_classes", "memory", "static_memory", "learning"),
+    *(
+        "saving",
+        "saved_files",
+        "saved_settings",
+        "loading",
+        "auto_classes",
+        "memory",
+        "static_memory",
+        "cost",
+        "learning",
+    ),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import FtcheckError, NotApplicable, TrainingError
@@ -17,6 +18,7 @@ from .training import AS_DECLARED, TIME_LIMIT_S, Training, Variation, carry_out
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..acceptance import Acceptance
     from ..methods import Method
     from ..observers.trace import Trace
     from ..recipe import Recipe
@@ -31,9 +33,18 @@ class Evidence:
     """
 
     def __init__(
-        self, recipe: Recipe, method: str, device: str = "cpu", seed: int = 0, time_limit_s: float | None = None
+        self,
+        recipe: Recipe,
+        method: str,
+        device: str = "cpu",
+        seed: int = 0,
+        time_limit_s: float | None = None,
+        root: Path | None = None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         self.recipe, self.method_name, self.device, self.seed = recipe, method, device, seed
+        # What a recipe's paths are relative to; and the leave to replace what is declared.
+        self.root, self.acceptance = root or Path.cwd(), acceptance
         self._limit_s = time_limit_s or TIME_LIMIT_S
         self._trainings: dict[Variation, Training | FtcheckError] = {}
         self._short: Recipe | None = None

@@ -48,3 +48,12 @@ class FirstRows(Sequence[Any]):
         if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._rows, name)
+
+
+def alike(rows: Any, count: int) -> Any:
+    """``count`` times the first row, in what holds rows; what is no data set of rows comes back as it is."""
+    if isinstance(rows, Mapping) or not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
+        return rows
+    if hasattr(rows, "select"):
+        return rows.select([0] * count)
+    return [rows[0]] * count
