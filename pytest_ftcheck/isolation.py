@@ -40,6 +40,15 @@ def preserved_generators() -> Iterator[None]:
                 numpy.random.set_state(numpy_state)
 
 
+def forget_accelerators() -> None:
+    """Let the next accelerator of accelerate be the first of this process: device and precision are kept for all."""
+    state = sys.modules.get("accelerate.state")
+    for name in ("AcceleratorState", "GradientState", "PartialState"):
+        reset = getattr(getattr(state, name, None), "_reset_state", None)
+        if reset is not None:
+            reset()
+
+
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Put ``model`` into evaluation mode, and each module back into the mode that it had."""

@@ -68,6 +68,10 @@ class Events:
         self._backward_since_update = False
         self._unscaled: dict[int, tuple[Tensor, Tensor]] = {}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Events:
+        """A copy of a model that is watched (an average of its weights, say) has hooks to a copy of this: of nobody."""
+        return Events(())
+
     def attach(self, model: nn.Module) -> None:
         """Watch ``model``, in place of one attached before."""
         self._release()

@@ -26,9 +26,9 @@ Will it fit? The memory and the floating-point operations of one update of a fin
 without weights: in full and with LoRA, each with and without gradient checkpointing; the largest batch that fits; and
 what each switch buys. The update is a plain PyTorch loop's over the model of a config.json."""
 EPILOG = """\
-Some twenty predictions are made, one after the other: each takes 2 to 5 s for GPT-2, 10 to 20 s for 8B parameters, 40 s
-for 70B, whatever the batch. With --no-batch-search and --no-switches there are four. Not modelled: training that is
-sharded over GPUs (FSDP, ZeRO), torch.compile, quantised weights (bitsandbytes). Not yet validated on a GPU."""
+Some twenty predictions are made, one after the other: each takes about 3 s for GPT-2, 10 s for 8B parameters, 20 to
+40 s for 70B, whatever the batch. With --no-batch-search and --no-switches there are four. Not modelled: training that
+is sharded over GPUs (FSDP, ZeRO), torch.compile, quantised weights (bitsandbytes). Not yet validated on a GPU."""
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -20,6 +20,8 @@ from .gpu import Gpu
 
 # For a torch that was built without: what its releases for GPUs are built with.
 CUDA_VERSION = "12.8"
+# Of CUDA's allocator, whose history there is none of.
+HISTORY = ("_record_memory_history", "_dump_snapshot", "_snapshot")
 
 Answers = dict[str, Callable[..., Any]]
 
@@ -30,7 +32,7 @@ def pretend_cuda(gpu: Gpu, log: LiveBytes) -> None:
     """
     memory, generators = _memory(gpu, log), _generators()
     _answer(torch.cuda, {**_what_there_is(gpu), **memory, **generators, **_streams()})
-    _answer(torch.cuda.memory, memory)
+    _answer(torch.cuda.memory, {**memory, **dict.fromkeys(HISTORY, _nothing)})
     _answer(torch.cuda.random, generators)
     _answer(torch.cuda.nvtx, dict.fromkeys(("range_push", "range_pop", "mark"), _nothing))
     _answer(torch.accelerator, {**memory, **_streams(), "current_accelerator": _always(CUDA)})

@@ -87,6 +87,10 @@ class FakeDevice:
         """A context in which operations that concern this device are carried out, and nothing is logged."""
         return _CarryingOut(self)
 
+    def unpinned(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of an operation on the CPU without the page-locked memory that there is for a real GPU."""
+        return {**kwargs, "pin_memory": False} if self.type == FAKE_GPU and kwargs.get("pin_memory") else kwargs
+
     def own(self, device: Any) -> Any:
         """What torch has to be told where a training says ``device``. Raises PredictionError for a second GPU."""
         if self.type != FAKE_GPU or not is_gpu(device):
@@ -115,7 +119,7 @@ class _CarryingOut(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if self.device.concerns(args, kwargs):
             return self.device.carry_out(func, args, kwargs)
-        return func(*args, **kwargs)
+        return func(*args, **self.device.unpinned(kwargs))
 
 
 def is_gpu(device: Any) -> bool:

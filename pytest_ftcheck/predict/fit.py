@@ -12,8 +12,8 @@ from .prediction import Moment, Prediction
 from .predictions import Predictions
 from .workload import Workload
 
-# What a phase holds is nearly affine in the batch size, so that a line leads to the boundary. Where it does not (memory
-# is reserved in steps of up to 20 MiB, which are many rows of a tiny model), the range that is left is halved.
+# What a phase holds is nearly affine in the batch size, so that a line leads to the boundary. Where it does not (what
+# is reserved beyond that depends on how blocks fit into each other), the range that is left is halved.
 MOST_PREDICTIONS = 16
 BY_LINE = 5
 
@@ -85,11 +85,10 @@ class _Search:
 
     def next(self) -> int:
         """The batch size to predict next: strictly between ``fits`` and ``exceeds``."""
-        guess = self._guess
-        if self.predictions >= BY_LINE or math.isinf(guess):
-            guess = 2 * self.fits if self.exceeds is None else (self.fits + self.exceeds) // 2
-        candidate = max(int(guess), self.fits + 1)
-        return candidate if self.exceeds is None else min(candidate, self.exceeds - 1)
+        end = math.inf if self.exceeds is None else self.exceeds
+        if self.predictions < BY_LINE and self.fits <= self._guess < end:
+            return max(int(self._guess), self.fits + 1)
+        return 2 * self.fits if self.exceeds is None else (self.fits + self.exceeds) // 2
 
 
 def _boundary(prediction: Prediction, before: Prediction | None) -> float:

@@ -132,6 +132,8 @@ class Fork:
 def _import_what_it_will() -> None:
     """Import here what takes a fork seconds, so that the next one need not do it again."""
     importlib.import_module(f"{__package__}.dry_run")
+    # Every mode of fake tensors loads it.
+    importlib.import_module("torch._dynamo")
     if "transformers" in sys.modules:
         # Loads the greater part of transformers, of which a configuration has loaded next to nothing.
         importlib.import_module("peft")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,8 @@ def prepare_process(gpu: Gpu, device: FakeDevice, timeline: Timeline) -> list[An
     # Both choose the kernels that take many tensors at once by the exact type of these.
     for supported in (optimizers._foreach_supported_types, _foreach_utils._foreach_supported_types):
         supported.append(FakeTensor)
+    # transformers would load weights onto a GPU in threads, which see no dispatch mode.
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
     show_as_cuda(device)
     pretend_cuda(gpu, timeline)
     for name in ("tensor", "as_tensor", "asarray"):

@@ -72,7 +72,7 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
             if self.device_type == "cpu":
                 # A prediction for the CPU has the batch, which is real, on the same device.
                 return super().__torch_dispatch__(func, types, args, kwargs)
-            return func(*args, **kwargs)
+            return func(*args, **self.device.unpinned(kwargs))
         name = func._schema.name
         if name in READS:
             return self.values.read(func, args)

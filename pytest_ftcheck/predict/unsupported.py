@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from pathlib import Path
@@ -86,17 +87,27 @@ def place() -> str:
     library = ""
     frame: FrameType | None = sys._getframe(1)
     # What runs the prediction is not what is predicted.
-    while frame is not None and Path(frame.f_code.co_filename) != PACKAGE / "predict" / "dry_run.py":
-        path = Path(frame.f_code.co_filename)
-        if _is_ours(path):
-            if path.parent.name == "observers" and not library:
-                return ""
-        elif path.exists() and not is_installed(path.resolve()):
+    while frame is not None and frame.f_code.co_filename != str(PACKAGE / "predict" / "dry_run.py"):
+        path, owner = Path(frame.f_code.co_filename), _owner(frame.f_code.co_filename)
+        if owner == "observer" and not library:
+            return ""
+        if owner == "user":
             return f"{path.name}:{frame.f_lineno}"
-        elif not library and "site-packages" in path.parts and "torch" not in path.parts:
+        if owner == "library" and not library:
             library = f"{path.parent.name}/{path.name}:{frame.f_lineno}"
         frame = frame.f_back
     return library
+
+
+@functools.cache
+def _owner(filename: str) -> str:
+    """Whose code is in a file: the ``user``'s, a ``library``'s (and not torch's), that of an ``observer`` of ours."""
+    path = Path(filename)
+    if PACKAGE in path.parents:
+        return "observer" if path.parent.name == "observers" else ""
+    if path.exists() and not is_installed(path.resolve()):
+        return "user"
+    return "library" if "site-packages" in path.parts and "torch" not in path.parts else ""
 
 
 def where(module: str) -> str:
@@ -109,10 +120,6 @@ def _raised_at(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not is_installed(Path(frame.filename).resolve())]
     return f", at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-
-
-def _is_ours(path: Path) -> bool:
-    return PACKAGE in path.parents
 
 
 def kernel_package(error: BaseException | None) -> str | None:

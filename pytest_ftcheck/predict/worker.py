@@ -22,6 +22,7 @@ from .. import errors
 from ..content import is_installed
 from ..errors import FtcheckError, PredictionError
 from ..failures import is_out_of_memory, one_line
+from ..isolation import forget_accelerators
 from .exchange import Exchange
 from .limits import Limits, lift_memory_limit
 from .parcel import unpacked
@@ -150,6 +151,8 @@ def _forget_the_parent(exchange: Exchange) -> None:
     tempfile.tempdir = os.environ["TMPDIR"] = str(exchange.scratch)
     # A prediction is the same on a machine with a GPU; user code that looks for one must not train there.
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # A training of this session has chosen its device, and the one that is predicted is on another.
+    forget_accelerators()
     _one_thread()
 
 

@@ -6,23 +6,19 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from ..isolation import forget_accelerators
+
 
 @contextlib.contextmanager
 def fresh(**settings: Any) -> Iterator[Any]:
     """An Accelerator on the CPU, and none of its process-wide state left behind."""
-    from accelerate import Accelerator, state
+    from accelerate import Accelerator
 
-    def reset() -> None:
-        for name in ("AcceleratorState", "GradientState", "PartialState"):
-            kind = getattr(state, name, None)
-            if kind is not None and hasattr(kind, "_reset_state"):
-                kind._reset_state()
-
-    reset()
+    forget_accelerators()
     try:
         yield Accelerator(cpu=True, **settings)
     finally:
-        reset()
+        forget_accelerators()
 
 
 def linear_model() -> tuple[Any, Any]:

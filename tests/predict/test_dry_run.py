@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,22 @@ def test_adapters_are_predicted_as_what_they_are() -> None:
     full, lora = (predict_recipe(loop_recipe(), method) for method in ("full", "lora"))
     assert lora.memory.optimizer_bytes < full.memory.optimizer_bytes
     assert lora.memory.weights_bytes > full.memory.weights_bytes
+
+
+def test_a_copy_of_the_model_is_held_and_not_watched() -> None:
+    """An average of the weights, or the model that a preference is measured from."""
+    copies: list[nn.Module] = []
+
+    def average(job: Job, batch: Batch, loss: Tensor) -> None:
+        copies[:] = copies or [copy.deepcopy(job.model)]
+        copies[0](**batch)
+        for mean, parameter in zip(copies[0].parameters(), job.model.parameters(), strict=True):
+            assert mean.requires_grad
+            mean.data.lerp_(parameter.data, 0.1)
+
+    plain, averaged = predict_recipe(loop_recipe()), predicted_with(average)
+    assert averaged.memory.optimizer_bytes == plain.memory.optimizer_bytes
+    assert averaged.peak_bytes >= plain.peak_bytes + plain.memory.weights_bytes
 
 
 SCRIPT = """

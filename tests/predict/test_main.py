@@ -28,7 +28,9 @@ QUICK = ("--no-batch-search", "--no-switches")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder called ``tiny`` with a config.json."""
     path = tmp_path_factory.mktemp("models") / "tiny"
-    tiny_llama().save_pretrained(path)
+    config = tiny_llama()
+    config.num_hidden_layers = 1
+    config.save_pretrained(path)
     return path
 
 

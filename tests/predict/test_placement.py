@@ -87,9 +87,7 @@ def test_an_adapter_with_a_copy_of_a_module_is_placed() -> None:
 
 CASTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "bfloat16": lambda model: model.bfloat16(),
-    "half": lambda model: model.half(),
-    "to dtype": lambda model: model.to(torch.bfloat16),
-    "to both": lambda model: model.to("cuda", torch.float16),
+    "to": lambda model: model.to("cuda", torch.float16),
 }
 
 

@@ -48,6 +48,13 @@ def test_every_repository_under_guard_is_predicted(guarded: Recipe) -> None:
     assert 0 < prediction.memory.optimizer_bytes < prediction.memory.weights_bytes
 
 
+@pytest.mark.parametrize("guarded", ["accelerate_loop"], indirect=True)
+def test_a_training_of_this_session_does_not_decide_where_a_prediction_is(guarded: Recipe) -> None:
+    """Accelerate remembers for the whole process that its first training was on the CPU."""
+    execute(guarded, "lora", 0, 1, "cpu")
+    assert predict_recipe(guarded, "lora").backend == "fakegpu"
+
+
 def trained(**arguments: Any) -> Prediction:
     return predict_recipe(models.trainer_recipe(tiny_llama, {"use_cpu": False, **arguments}), "lora")
 

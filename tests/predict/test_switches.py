@@ -16,8 +16,10 @@ from pytest_ftcheck.predict.workload import Workload
 from .synthetic import Synthetic, a_gpu, unpredictable
 from .workloads import tiny_llama
 
+MODEL = tiny_llama()
+MODEL.num_hidden_layers = 1
 TRAINING: dict[str, Any] = dict(
-    model=tiny_llama(),
+    model=MODEL,
     method=LoRA(r=8, target_modules="all-linear"),
     batch_size=2,
     sequence_length=256,

@@ -57,7 +57,7 @@ def test_a_custom_operation_with_one_is_predicted() -> None:
 
 
 def test_a_kernel_that_takes_addresses_is_named() -> None:
-    with pytest.raises(PredictionError, match=r"asks for the memory of a tensor \(data_ptr\) in layer, at test_uns"):
+    with pytest.raises(PredictionError, match=r"the memory of a tensor \(data_ptr\) in layer, at test_uns"):
         predict_recipe(loop_recipe(model=lambda: Model(ByAddress.apply)))
 
 
