@@ -1,0 +1,1 @@
+"""Implementations of LoRA that the properties know by themselves."""

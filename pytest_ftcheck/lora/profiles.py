@@ -1,0 +1,24 @@
+"""How much hypothesis draws: few cases and always the same ones in CI, many new ones at night."""
+
+from __future__ import annotations
+
+import hypothesis
+
+CI, NIGHTLY = "ftcheck-ci", "ftcheck-nightly"
+# What hypothesis loads by itself: nobody has chosen these.
+OF_HYPOTHESIS = ("default", "ci")
+
+
+def register() -> None:
+    """Make the profiles known to hypothesis, for ``--hypothesis-profile``. Called by hypothesis when it is imported."""
+    # A layer of a slow machine is no wrong layer.
+    always = hypothesis.settings(deadline=None)
+    hypothesis.settings.register_profile(CI, always, max_examples=25, derandomize=True, database=None)
+    hypothesis.settings.register_profile(NIGHTLY, always, max_examples=1000, print_blob=True)
+
+
+def chosen_profile() -> hypothesis.settings:
+    """The profile that somebody has loaded, and else the one for CI."""
+    register()
+    loaded = hypothesis.settings.get_current_profile_name()
+    return hypothesis.settings.get_profile(CI if loaded in OF_HYPOTHESIS else loaded)

@@ -1,0 +1,136 @@
+"""Trying an implementation against a property: hypothesis draws the cases and shrinks what fails."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck
+from hypothesis.errors import Unsatisfiable
+
+from ..checks.check import Finding
+from ..checks.verdict import Verdict
+from ..content import is_installed
+from ..errors import NotApplicable
+from ..failures import one_line
+from .adapter import Adapter
+from .profiles import chosen_profile
+from .property import Case, Deviation, Property
+
+
+class _Wrong(Exception):  # noqa: N818 - no error of ours
+    """A case that fails, which hypothesis makes smaller."""
+
+    def __init__(self, case: Case, deviation: Deviation) -> None:
+        super().__init__(deviation.summary)
+        self.case, self.deviation = case, deviation
+
+
+def try_property(
+    property: Property,
+    adapter: Adapter,
+    *,
+    expected: str | None = None,
+    seed: int | None = None,
+    settings: hypothesis.settings | None = None,
+) -> Verdict:
+    """Hold ``adapter`` to ``property`` on every kind of layer that both are about.
+
+    ``seed`` draws other cases; ``settings`` are hypothesis's, by default those of the profile that is loaded where it
+    is one of ours or the user's own, and else those of "ftcheck-ci". ``expected`` is the reason why it should fail.
+    """
+    start = time.perf_counter()
+    findings: list[Finding] = []
+    reasons = dict.fromkeys(_why_not(property, adapter))
+    applied = False
+    for kind in [] if reasons else property.kinds:
+        if kind not in adapter.kinds:
+            continue
+        try:
+            findings += _findings(property, adapter, kind, seed, settings or chosen_profile())
+            applied = True
+        except NotApplicable as error:
+            reasons[f"{kind}: {error}"] = None
+    if not (applied or reasons):
+        reasons[f"{adapter.name} adapts {', '.join(adapter.kinds)}; this is about {', '.join(property.kinds)}"] = None
+    status, reason = _status(findings, applied, "; ".join(reasons), expected)
+    return Verdict(
+        property.id, "lora", adapter.name, property.claim, status, tuple(findings), reason,
+        (property.source,), time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def _why_not(property: Property, adapter: Adapter) -> Iterator[str]:
+    missing = [need for need in property.needs if not adapter.can(need)]
+    if missing:
+        yield f"{adapter.name} has no {', '.join(missing)}"
+    unknown = [feature for feature in property.features if feature not in adapter.features]
+    if unknown:
+        yield f"{adapter.name} does not know {', '.join(unknown)}"
+
+
+def _status(findings: list[Finding], applied: bool, reason: str, expected: str | None) -> tuple[str, str]:
+    if not applied:
+        return "not applicable", reason
+    if expected is None:
+        return ("failed", "") if findings else ("passed", reason)
+    return ("expected failure", expected) if findings else ("stale", f"passes, and is expected to fail: {expected}")
+
+
+def _findings(
+    property: Property, adapter: Adapter, kind: str, seed: int | None, settings: hypothesis.settings
+) -> list[Finding]:
+    """What is wrong with the smallest case that fails; empty where none does. Raises NotApplicable."""
+    refused: dict[str, None] = {}
+
+    @hypothesis.settings(settings, suppress_health_check=[*HealthCheck], report_multiple_bugs=False, print_blob=False)
+    @hypothesis.given(case=property.cases(kind, adapter))
+    def hold(case: Case) -> None:
+        try:
+            deviation = next(property.function(case.subject(adapter)), None)
+        except NotApplicable as error:
+            refused[str(error)] = None
+            hypothesis.reject()
+        except Exception as error:
+            deviation = _raised(error)
+        if deviation is not None:
+            raise _Wrong(case, deviation)
+
+    if seed is not None or settings.derandomize:
+        # Without it, every property would be tried on the same numbers.
+        hypothesis.seed(zlib.crc32(f"{property.id} {kind} {seed}".encode()))(hold)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            hold()
+    except Unsatisfiable as error:
+        raise NotApplicable("; ".join(refused) or one_line(error)) from None
+    except _Wrong as wrong:
+        return [_finding(property, kind, wrong)]
+    return []
+
+
+def _raised(error: Exception) -> Deviation:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not is_installed(Path(frame.filename).resolve())] or frames
+    return Deviation(f"raised {one_line(error)}", f"see {own[-1].filename}:{own[-1].lineno}")
+
+
+def _finding(property: Property, kind: str, wrong: _Wrong) -> Finding:
+    return Finding(
+        wrong.deviation.summary,
+        wrong.deviation.cause or property.cause,
+        f"make it hold that {property.formula}",
+        (f"on {wrong.case}, the smallest case of kind {kind!r} that was found",),
+    )
+
+
+def verdicts_of(adapter: Adapter, properties: list[Property], **options: Any) -> list[Verdict]:
+    """``try_property`` for each of ``properties``."""
+    return [try_property(one, adapter, **options) for one in properties]

@@ -1,0 +1,29 @@
+"""A wrong implementation of LoRA, and who must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_ftcheck.lora.adapter import Adapter
+
+from .reference import ReferenceAdapter, ReferenceLayer
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``layer`` is ``ReferenceLayer`` with one mistake; ``by`` are the ids of the properties that must each notice it.
+
+    ``adapter`` is the type of adapter for it, where that is not the usual one.
+    """
+
+    layer: type[ReferenceLayer]
+    mistake: str
+    by: tuple[str, ...]
+    adapter: type[ReferenceAdapter] = ReferenceAdapter
+
+    @property
+    def name(self) -> str:
+        return self.layer.__name__
+
+    def adapted(self) -> Adapter:
+        return self.adapter(self.layer)
