@@ -47,6 +47,10 @@ class Adapter:
 
     # Right for most.
 
+    def knows(self, feature: str, kind: str) -> bool:
+        """Whether it obeys ``feature``, one of ``features``, on layers of ``kind``."""
+        return feature in self.features
+
     def forward(self, wrapped: nn.Module, *inputs: Any) -> Tensor:
         """What ``wrapped`` makes of the inputs, as in training."""
         output: Tensor = wrapped(*inputs)

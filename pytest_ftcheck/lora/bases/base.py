@@ -20,6 +20,13 @@ class Base(Protocol):
     def kind(self) -> str:
         """``"linear"``, ``"conv1d"``, ...: what an ``Adapter`` says it can adapt."""
 
+    @property
+    def groups(self) -> int:
+        """What the rank must be a multiple of."""
+
+    def shapes(self, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of A and B of rank ``r``."""
+
     def build(self, dtype: torch.dtype, seed: int) -> nn.Module:
         """The layer, with weights from the standard normal distribution."""
 

@@ -20,6 +20,10 @@ class Linear:
     has_bias: bool = True
 
     kind = "linear"
+    groups = 1
+
+    def shapes(self, r: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (r, self.inputs_), (self.outputs, r)
 
     def build(self, dtype: torch.dtype, seed: int) -> nn.Module:
         return with_normal_weights(nn.Linear(self.inputs_, self.outputs, bias=self.has_bias, dtype=dtype), seed)

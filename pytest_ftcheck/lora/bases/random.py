@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -26,3 +28,11 @@ def with_normal_weights(layer: L, seed: int) -> L:
         for parameter in layer.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=source, dtype=torch.float64))
     return layer
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What an implementation draws within is decided by ``seed``; the numbers of torch's generator outside are not."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

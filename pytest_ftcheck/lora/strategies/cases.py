@@ -45,8 +45,8 @@ def layer_cases(
 ) -> LayerCase:
     """A layer of ``kind``, with settings that ``adapter`` obeys: those of ``features``, and ``settings`` as given."""
     base = draw(BASES[kind])
-    known = [feature for feature in features if feature in adapter.features]
-    config = draw(lora_configs(features=known, multiple_of=getattr(base, "groups", 1), **settings))
+    known = [feature for feature in features if adapter.knows(feature, kind)]
+    config = draw(lora_configs(features=known, multiple_of=base.groups, **settings))
     dtype = draw(st.sampled_from(dtypes))
     state = draw(adapter_states(contents))
     return LayerCase(base, config, dtype, state, draw(st.sampled_from(ROWS)), draw(SEEDS))
