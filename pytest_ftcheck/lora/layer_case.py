@@ -122,6 +122,25 @@ class AdaptedLayer:
         weight = form.dense(form.weight(self.base)).detach().double()
         return Exact(weight + delta.value, bound(weight.abs(), self.case.dtype) + delta.bound)
 
+    def exact_gradients(self, x: Tensor, upstream: Tensor) -> dict[str, Exact]:
+        """Of Σ upstream · y in A, in B and, where it is numbers, in x: ∂L/∂A = s·Bᵀ ∂L/∂y xᵀ, ∂L/∂B = s·∂L/∂y (A x)ᵀ,
+        ∂L/∂x = (W + s·B A)ᵀ ∂L/∂y, and what this is for layers that are no matrices.
+        """
+        form, s, dtype = self.case.base, self.scaling, self.case.dtype
+        weight = form.dense(form.weight(self.base)).detach().double()
+        numbers = [self.a.detach().double(), self.b.detach().double()]
+        numbers += [x.detach().double()] if x.is_floating_point() else []
+
+        def gradients(base: Tensor, scaling: float, at: list[Tensor], direction: Tensor) -> tuple[Tensor, ...]:
+            a, b, *inputs = leaves = [one.requires_grad_() for one in at]
+            output = form.apply(base + scaling * form.delta(a, b), None, inputs[0] if inputs else x)
+            return torch.autograd.grad(output, leaves, direction)
+
+        values = gradients(weight, s, [one.clone() for one in numbers], upstream.double())
+        sizes = gradients(weight.abs(), abs(s), [one.abs() for one in numbers], upstream.double().abs())
+        bounds = (bound(size, dtype, self._underflow(s)) for size in sizes)
+        return dict(zip(("A", "B", "x"), map(Exact, values, bounds), strict=False))
+
     def _underflow(self, s: float) -> float:
         """By how much a lost subnormal step can be magnified: it is lost in as many products as there are, before B."""
         return float(self.a[0].numel() + abs(s) * self.b.abs().max() * self.case.config.r * self.a[0].numel() + abs(s))

@@ -52,11 +52,13 @@ def try_property(
     for kind in [] if reasons else property.kinds:
         if kind not in adapter.kinds:
             continue
+        trial = _Trial(property, adapter, kind)
         try:
-            findings += _findings(property, adapter, kind, seed, settings or chosen_profile())
+            findings += trial.findings(seed, settings or chosen_profile())
             applied = True
         except NotApplicable as error:
-            reasons[f"{kind}: {error}"] = None
+            trial.refused = {str(error): None}
+        reasons.update({f"{kind}: {reason}": None for reason in trial.refused})
     if not (applied or reasons):
         reasons[f"{adapter.name} adapts {', '.join(adapter.kinds)}; this is about {', '.join(property.kinds)}"] = None
     status, reason = _status(findings, applied, "; ".join(reasons), expected)
@@ -79,41 +81,53 @@ def _status(findings: list[Finding], applied: bool, reason: str, expected: str |
     if not applied:
         return "not applicable", reason
     if expected is None:
-        return ("failed", "") if findings else ("passed", reason)
+        return ("failed", "") if findings else ("passed", f"not tried: {reason}" if reason else "")
     return ("expected failure", expected) if findings else ("stale", f"passes, and is expected to fail: {expected}")
 
 
-def _findings(
-    property: Property, adapter: Adapter, kind: str, seed: int | None, settings: hypothesis.settings
-) -> list[Finding]:
-    """What is wrong with the smallest case that fails; empty where none does. Raises NotApplicable."""
-    refused: dict[str, None] = {}
+class _Trial:
+    """A property on one kind of layer. ``refused`` are the reasons of the cases that were not tried, as keys."""
 
-    @hypothesis.settings(settings, suppress_health_check=[*HealthCheck], report_multiple_bugs=False, print_blob=False)
-    @hypothesis.given(case=property.cases(kind, adapter))
-    def hold(case: Case) -> None:
+    def __init__(self, property: Property, adapter: Adapter, kind: str) -> None:
+        self.property, self.adapter, self.kind = property, adapter, kind
+        self.refused: dict[str, None] = {}
+
+    def findings(self, seed: int | None, settings: hypothesis.settings) -> list[Finding]:
+        """What is wrong with the smallest case that fails; empty where none does. Raises NotApplicable."""
+        unknown = [feature for feature in self.property.features if not self.adapter.knows(feature, self.kind)]
+        if unknown:
+            raise NotApplicable(f"{self.adapter.name} does not know {', '.join(unknown)} there")
+
+        @hypothesis.settings(
+            settings, suppress_health_check=[*HealthCheck], report_multiple_bugs=False, print_blob=False
+        )
+        @hypothesis.given(case=self.property.cases(self.kind, self.adapter))
+        def hold(case: Case) -> None:
+            self._hold(case)
+
+        if seed is not None or settings.derandomize:
+            # Without it, every property would be tried on the same numbers.
+            hypothesis.seed(zlib.crc32(f"{self.property.id} {self.kind} {seed}".encode()))(hold)
         try:
-            deviation = next(property.function(case.subject(adapter)), None)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                hold()
+        except Unsatisfiable as error:
+            raise NotApplicable("; ".join(self.refused) or one_line(error)) from None
+        except _Wrong as wrong:
+            return [_finding(self.property, self.kind, wrong)]
+        return []
+
+    def _hold(self, case: Case) -> None:
+        try:
+            deviation = next(self.property.function(case.subject(self.adapter)), None)
         except NotApplicable as error:
-            refused[str(error)] = None
+            self.refused[str(error)] = None
             hypothesis.reject()
         except Exception as error:
             deviation = _raised(error)
         if deviation is not None:
             raise _Wrong(case, deviation)
-
-    if seed is not None or settings.derandomize:
-        # Without it, every property would be tried on the same numbers.
-        hypothesis.seed(zlib.crc32(f"{property.id} {kind} {seed}".encode()))(hold)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            hold()
-    except Unsatisfiable as error:
-        raise NotApplicable("; ".join(refused) or one_line(error)) from None
-    except _Wrong as wrong:
-        return [_finding(property, kind, wrong)]
-    return []
 
 
 def _raised(error: Exception) -> Deviation:

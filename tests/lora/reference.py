@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
+from pytest_ftcheck.errors import NotApplicable
 from pytest_ftcheck.lora.adapter import Adapter
 from pytest_ftcheck.methods import LoRA
 
@@ -72,6 +73,8 @@ class ReferenceLayer(nn.Module):
         return self.adapters[self.active]  # type: ignore[return-value]
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.enabled:
+            self.unmerge()
         output: Tensor = self.base(x)
         if not self.enabled or self.merged:
             return output
@@ -93,6 +96,8 @@ class ReferenceLayer(nn.Module):
 
     def delta(self) -> Tensor:
         """ΔW in the orientation of the base's weight."""
+        if getattr(self.base, "groups", 1) > 1:
+            raise NotApplicable("ΔW of a grouped convolution has no groups, and does not fit into its weight")
         a, b = self.current.a, self.current.b
         product = torch.einsum("or,r...->o...", b.flatten(1), a)
         return self.orient(product) * self.current.scaling()

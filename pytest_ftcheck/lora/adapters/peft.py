@@ -17,6 +17,7 @@ from ...errors import NotApplicable
 from ...methods import LoRA
 from ..adapter import Adapter
 from ..bases.experts import StackedExperts
+from .peft_defects import met_by
 
 
 class _Alone(nn.Module):
@@ -33,7 +34,8 @@ class _Alone(nn.Module):
 class PeftAdapter(Adapter):
     """LoRA as ``peft.get_peft_model`` puts it on: on a single layer, or on a model whose targets are declared.
 
-    ``autocast_adapter_dtype`` is PEFT's: whether the factors are float32 on a base of half precision.
+    ``autocast_adapter_dtype`` is PEFT's: whether the factors are float32 on a base of half precision. With
+    ``known_defects``, layers are tried as well on which PEFT is known to be wrong (docs/peft-findings.md).
     """
 
     kinds = ("linear", "conv1d", "embedding", "convolution", "experts", "attention", "model")
@@ -48,13 +50,14 @@ class PeftAdapter(Adapter):
         "convolution": ("pissa", "olora"),
     }
 
-    def __init__(self, autocast_adapter_dtype: bool = True) -> None:
-        self.autocast_adapter_dtype = autocast_adapter_dtype
+    def __init__(self, autocast_adapter_dtype: bool = True, known_defects: bool = False) -> None:
+        self.autocast_adapter_dtype, self.known_defects = autocast_adapter_dtype, known_defects
 
     def knows(self, feature: str, kind: str) -> bool:
         return feature in self.features and feature not in self.unknown.get(kind, ())
 
     def wrap(self, layer: nn.Module, config: LoRA) -> nn.Module:
+        self._refuse_defects(layer, config, merging=False)
         model, settings = _as_model(layer, config)
         wrapped: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=self.autocast_adapter_dtype)
         return wrapped
@@ -86,7 +89,7 @@ class PeftAdapter(Adapter):
         return weight
 
     def delta(self, layer: Any) -> Tensor:
-        _refuse_groups(layer)
+        self._refuse_merging(layer)
         (active,) = layer.active_adapters
         delta: Tensor = layer.get_delta_weight(active)
         return delta
@@ -98,7 +101,7 @@ class PeftAdapter(Adapter):
 
     def merge(self, wrapped: Any) -> None:
         for layer in self.layers(wrapped).values():
-            _refuse_groups(layer)
+            self._refuse_merging(layer)
         wrapped.merge_adapter()
 
     def unmerge(self, wrapped: Any) -> None:
@@ -140,6 +143,17 @@ class PeftAdapter(Adapter):
         )
         return loaded
 
+    def _refuse_merging(self, layer: Any) -> None:
+        base: nn.Module = layer.get_base_layer()
+        if getattr(base, "groups", 1) > 1:
+            raise NotApplicable("PEFT merges no grouped convolution")
+        self._refuse_defects(base, LoRA(), merging=True)
+
+    def _refuse_defects(self, layer: nn.Module, config: LoRA, *, merging: bool) -> None:
+        met = [] if self.known_defects else [one for one in met_by(layer, config) if one.on_merging == merging]
+        if met:
+            raise NotApplicable(str(met[0]))
+
 
 def _as_model(layer: nn.Module, config: LoRA) -> tuple[nn.Module, PeftConfig]:
     """A model, and what it is to be adapted by: one that declares no targets is a layer alone."""
@@ -157,8 +171,3 @@ def _is_alone(model: object) -> bool:
 
 def _is_adapted(module: object) -> bool:
     return isinstance(module, LoraLayer)
-
-
-def _refuse_groups(layer: Any) -> None:
-    if getattr(layer.get_base_layer(), "groups", 1) > 1:
-        raise NotApplicable("PEFT merges no grouped convolution")

@@ -105,8 +105,9 @@ def pissa_takes_the_principal_part(subject: AdaptedLayer) -> Iterator[Deviation]
     weight = form.dense(form.weight(subject.base)).detach().double()
     singular = torch.linalg.svdvals(weight)
     # An SVD is backward stable: what it gives is exact for a weight that is off by rounding.
-    least, rounding = singular[subject.case.config.r :].norm(), bound(singular.norm(), dtype)
-    left = torch.linalg.matrix_norm(weight - untrained.exact_delta().value)
+    part, least = untrained.exact_delta(), singular[subject.case.config.r :].norm()
+    rounding = 2 * bound(singular.norm(), dtype) + part.bound.norm()
+    left = torch.linalg.matrix_norm(weight - part.value)
     wrong = off("‖W - s·B A‖", left, Exact(least, rounding))
     if wrong:
         yield Deviation(wrong)
