@@ -12,7 +12,7 @@ from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import Flaky, Unsatisfiable
 
 from ..checks.check import Finding
 from ..checks.verdict import Verdict
@@ -20,6 +20,7 @@ from ..content import is_installed
 from ..errors import NotApplicable
 from ..failures import one_line
 from .adapter import Adapter
+from .bases.random import seeded
 from .profiles import chosen_profile
 from .property import Case, Deviation, Property
 
@@ -91,6 +92,7 @@ class _Trial:
     def __init__(self, property: Property, adapter: Adapter, kind: str) -> None:
         self.property, self.adapter, self.kind = property, adapter, kind
         self.refused: dict[str, None] = {}
+        self.first_wrong: _Wrong | None = None
 
     def findings(self, seed: int | None, settings: hypothesis.settings) -> list[Finding]:
         """What is wrong with the smallest case that fails; empty where none does. Raises NotApplicable."""
@@ -116,18 +118,25 @@ class _Trial:
             raise NotApplicable("; ".join(self.refused) or one_line(error)) from None
         except _Wrong as wrong:
             return [_finding(self.property, self.kind, wrong)]
+        except Flaky:
+            # What draws from a generator of its own is not wrong each time, but was.
+            assert self.first_wrong is not None
+            return [_finding(self.property, self.kind, self.first_wrong)]
         return []
 
     def _hold(self, case: Case) -> None:
         try:
-            deviation = next(self.property.function(case.subject(self.adapter)), None)
+            with seeded(zlib.crc32(str(case).encode())):
+                deviation = next(self.property.function(case.subject(self.adapter)), None)
         except NotApplicable as error:
             self.refused[str(error)] = None
             hypothesis.reject()
         except Exception as error:
             deviation = _raised(error)
         if deviation is not None:
-            raise _Wrong(case, deviation)
+            wrong = _Wrong(case, deviation)
+            self.first_wrong = self.first_wrong or wrong
+            raise wrong
 
 
 def _raised(error: Exception) -> Deviation:

@@ -17,7 +17,7 @@ from pytest_ftcheck.errors import NotApplicable
 from pytest_ftcheck.lora.adapter import Adapter
 from pytest_ftcheck.methods import LoRA
 
-CONVOLUTIONS = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
+CONVOLUTIONS: dict[type, Any] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 
 
 class Factors(nn.Module):
@@ -72,34 +72,52 @@ class ReferenceLayer(nn.Module):
     def current(self) -> Factors:
         return self.adapters[self.active]  # type: ignore[return-value]
 
+    @property
+    def a(self) -> Tensor:
+        return self.current.a
+
+    @property
+    def b(self) -> Tensor:
+        return self.current.b
+
+    # What it computes.
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
             self.unmerge()
         output: Tensor = self.base(x)
         if not self.enabled or self.merged:
             return output
-        return output + self.update(x) * self.current.scaling()
+        return self.combine(output, self.update(x))
+
+    def combine(self, output: Tensor, update: Tensor) -> Tensor:
+        return output + update * self.current.scaling()
 
     def update(self, x: Tensor) -> Tensor:
-        a, b, base = self.current.a, self.current.b, self.base
-        if isinstance(base, nn.Embedding):
-            return F.embedding(x, a.T, base.padding_idx) @ b.T
-        x = self.drop(x)
-        convolution: Any = CONVOLUTIONS.get(type(base))
-        if convolution is None:
-            return F.linear(F.linear(x, a), b)
-        hidden = convolution(x, a, None, base.stride, base.padding, base.dilation)
-        return convolution(hidden, b, groups=base.groups)  # type: ignore[no-any-return]
+        return self.up(self.down(self.drop(x)))
 
     def drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.current.config.dropout, self.training)
+        return F.dropout(x, self.current.config.dropout, self.training) if x.is_floating_point() else x
+
+    def down(self, x: Tensor) -> Tensor:
+        base, convolution = self.base, CONVOLUTIONS.get(type(self.base))
+        if isinstance(base, nn.Embedding):
+            return F.embedding(x, self.a.T, base.padding_idx)
+        if convolution is None:
+            return F.linear(x, self.a)
+        return convolution(x, self.a, None, base.stride, base.padding, base.dilation)
+
+    def up(self, hidden: Tensor) -> Tensor:
+        convolution = CONVOLUTIONS.get(type(self.base))
+        return F.linear(hidden, self.b) if convolution is None else convolution(hidden, self.b, groups=self.base.groups)
+
+    # Merging.
 
     def delta(self) -> Tensor:
         """ΔW in the orientation of the base's weight."""
         if getattr(self.base, "groups", 1) > 1:
             raise NotApplicable("ΔW of a grouped convolution has no groups, and does not fit into its weight")
-        a, b = self.current.a, self.current.b
-        product = torch.einsum("or,r...->o...", b.flatten(1), a)
+        product = torch.einsum("or,r...->o...", self.b.flatten(1), self.a)
         return self.orient(product) * self.current.scaling()
 
     def orient(self, product: Tensor) -> Tensor:

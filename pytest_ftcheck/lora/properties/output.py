@@ -151,7 +151,7 @@ def forward_changes_nothing(subject: AdaptedLayer) -> Iterator[Deviation]:
         ("x", x, before),
         ("A", subject.a, a),
         ("B", subject.b, b),
-        ("y, the second time,", subject(before), first),
+        ("y, the second time,", subject(before.clone()), first),
     )
     for name, observed, expected in after:
         wrong = unequal(name, observed, expected)

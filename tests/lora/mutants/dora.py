@@ -85,6 +85,14 @@ class UnmergesByTheLengthOfTheMerged(WideLayer):
         super().unmerge()
 
 
+class UnmergesTheMagnitudeAlone(WideLayer):
+    def unmerge(self) -> None:
+        if self.merged and self.current.config.use_dora:
+            self.base.weight.data = self.outputs_scaled(self.base.weight.data, 1 / self.used)
+            self.merged = False
+        super().unmerge()
+
+
 class DetachesTheMagnitude(WideLayer):
     def ratio(self) -> Tensor:
         return super().ratio().detach()
@@ -113,6 +121,7 @@ MUTANTS = (
     _mutant(ScalesTheUpdateAlone, "the magnitude scales the update and not the base", "dora-output"),
     _mutant(MergesWithoutTheMagnitude, "W + ΔW is merged", "dora-merges-what-it-computes"),
     _mutant(UnmergesByTheLengthOfTheMerged, "taken out by the length of the merged weight", "dora-unmerges"),
+    _mutant(UnmergesTheMagnitudeAlone, "ΔW is not subtracted again", "dora-unmerges"),
     _mutant(DetachesTheMagnitude, "the magnitude has no gradient", "dora-gradients"),
     _mutant(DetachesTheUpdate, "the update is detached", "dora-gradients"),
 )
