@@ -42,7 +42,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    try:
+        home = importlib.import_module(f".{_HOMES[name]}", __name__)
+    except ModuleNotFoundError as error:
+        package = error.name if error.name != "hypothesis" else "'pytest-ftcheck[properties]'"
+        raise ImportError(f"pytest_ftcheck.lora.{name} needs {error.name}: pip install {package}") from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

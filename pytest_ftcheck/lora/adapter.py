@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from ..methods import LoRA
 
+# Settings of ``LoRA`` beyond rank, alpha and targets.
+FEATURES = (
+    *("dropout", "rslora", "dora", "lora_bias", "bias", "patterns", "modules_to_save", "layers"),
+    *("gaussian", "pissa", "olora"),
+)
+
 
 class Adapter:
     """Derive from this and say how your implementation does what a method's name says.
@@ -26,8 +32,8 @@ class Adapter:
     """What it can adapt: "linear", "conv1d" (GPT-2's), "embedding", "convolution", "experts", "attention", "model"."""
 
     features: ClassVar[tuple[str, ...]] = ()
-    """Which settings of ``LoRA`` it obeys beyond rank, alpha and targets: "dropout", "rslora", "dora", "lora_bias",
-    "bias", "patterns", "modules_to_save", "layers", and the initialisations "pissa", "olora", "gaussian"."""
+    """Which of FEATURES it obeys: "dropout", "rslora", "dora", "lora_bias", "bias", "patterns", "modules_to_save",
+    "layers" (to transform), and the initialisations "gaussian", "pissa" and "olora"."""
 
     @property
     def name(self) -> str:

@@ -10,10 +10,13 @@ from ..checks.verdict import Verdict
 from ..errors import RecipeError
 from ..outcome import conclude
 from ..session import SESSION
-from .adapter import Adapter
+from .adapter import FEATURES, Adapter
 from .catalogue import all_properties, property_called
-from .property import Property
+from .property import LAYERS, NETWORKS, Property
 from .trying import try_property
+
+# What needs nothing but ``wrap`` and ``factors``: where it does not apply, nothing was tried.
+NECESSARY = "output-is-base-plus-update"
 
 
 def lora_properties(
@@ -41,6 +44,8 @@ def lora_properties(
     def test(lora_property: Property, pytestconfig: pytest.Config) -> None:
         __tracebackhide__ = True
         verdict = try_property(lora_property, subject, expected=expected.get(lora_property.id))
+        if verdict.check == NECESSARY and not verdict.applies:
+            pytest.fail(f"0 layers were tried on {subject.name}: {verdict.reason}", pytrace=False)
         conclude(pytestconfig.stash[SESSION], verdict)
 
     return test
@@ -55,7 +60,18 @@ def check_lora(adapter: Adapter | type[Adapter]) -> list[Verdict]:
 def _instance(adapter: Adapter | type[Adapter]) -> Adapter:
     found = adapter() if isinstance(adapter, type) and issubclass(adapter, Adapter) else adapter
     if not isinstance(found, Adapter):
-        raise RecipeError(
-            f"lora_properties was given {adapter!r}; allowed: a class derived from pytest_ftcheck.lora.Adapter"
-        )
+        raise RecipeError(f"the adapter is {adapter!r}; allowed: a class derived from pytest_ftcheck.lora.Adapter")
+    for need in ("wrap", "factors"):
+        if not found.can(need):
+            raise RecipeError(f"{found.name}.{need} is missing; it is necessary, as pytest_ftcheck.lora.Adapter says")
+    _known(found, "kinds", found.kinds, (*LAYERS, *NETWORKS))
+    _known(found, "features", found.features, FEATURES)
+    if not found.kinds:
+        raise RecipeError(f"{found.name}.kinds is empty; allowed: {', '.join((*LAYERS, *NETWORKS))}")
     return found
+
+
+def _known(adapter: Adapter, setting: str, values: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    unknown = [value for value in values if value not in allowed]
+    if unknown or isinstance(values, str):
+        raise RecipeError(f"{adapter.name}.{setting} has {unknown[0]!r}; allowed: {', '.join(allowed)}")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import NotApplicable
 from ...methods import LoRA
-from ..adapter import Adapter
+from ..adapter import FEATURES, Adapter
 from ..bases.experts import StackedExperts
 from .peft_defects import met_by
 
@@ -39,10 +39,7 @@ class PeftAdapter(Adapter):
     """
 
     kinds = ("linear", "conv1d", "embedding", "convolution", "experts", "attention", "model")
-    features = (
-        *("dropout", "rslora", "dora", "lora_bias", "bias", "patterns", "modules_to_save", "layers"),
-        *("gaussian", "pissa", "olora"),
-    )
+    features = FEATURES
     # What it refuses to do, or does not do: there is no input of a parameter, and a lookup's cannot be dropped.
     unknown: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "experts": ("dropout", "dora", "lora_bias", "pissa", "olora"),
