@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 
 from ..errors import RecipeError
-from . import properties
 from .property import Property, registered
+
+# The modules of ``properties``, from what is told most easily to what needs most.
+THEMES = (
+    *("output", "scaling", "initialisations", "linearity", "gradients", "dropout", "modules"),
+    *("deltas", "merging", "switching", "saving", "slope", "splitting", "dora"),
+)
 
 
 def all_properties() -> dict[str, Property]:
     """By id. Imports every module of ``properties``."""
-    for module in pkgutil.iter_modules(properties.__path__):
-        importlib.import_module(f"{properties.__name__}.{module.name}")
-    return dict(registered())
+    for theme in THEMES:
+        importlib.import_module(f".properties.{theme}", __package__)
+    # A module that was imported before by somebody else does not come first for that.
+    ordered = sorted(registered().values(), key=lambda one: THEMES.index(one.function.__module__.rpartition(".")[2]))
+    return {one.id: one for one in ordered}
 
 
 def property_called(id: str) -> Property:

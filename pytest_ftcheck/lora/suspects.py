@@ -13,12 +13,13 @@ from .state import AdapterState
 
 # With these every scaling that is tried is another one. The smallest failing case often has a rank of 1, at which most
 # of them are alike.
-TELLING_RANK, TELLING_ALPHA = 6, 7.0
+TELLING_RANK, TELLING_RATIO = 6, 2.5
 
 
 def suspect(subject: AdaptedLayer) -> str:
     """The mistake that explains what the implementation makes of a case like this one; "" where none does."""
-    config = replace(subject.case.config, r=TELLING_RANK * subject.case.base.groups, alpha=TELLING_ALPHA)
+    rank = TELLING_RANK * subject.case.base.groups
+    config = replace(subject.case.config, r=rank, alpha=TELLING_RATIO * rank)
     state = AdapterState(seed=subject.case.state.seed)
     telling = replace(subject.case, config=config, dtype=torch.float32, state=state).subject(subject.adapter)
     x = telling.inputs()
@@ -40,5 +41,7 @@ def _scalings(subject: AdaptedLayer) -> Iterator[tuple[float, str]]:
     yield s * s, "the update is scaled twice"
     yield 1 / s, "the scaling is the wrong way round: r / alpha"
     yield alpha, "the scaling is alpha, not divided by the rank"
+    yield alpha // r, "the scaling is a whole number: alpha // r"
+    yield alpha / (r + 1), "the rank in the scaling is one more than declared"
     yield alpha / r, "the scaling is alpha / r; with rsLoRA it is alpha / √r"
     yield alpha / math.sqrt(r), "the scaling is alpha / √r without rsLoRA"

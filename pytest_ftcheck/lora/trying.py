@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Verbosity
 from hypothesis.errors import Flaky, Unsatisfiable
 
 from ..checks.check import Finding
@@ -100,9 +100,10 @@ class _Trial:
         if unknown:
             raise NotApplicable(f"{self.adapter.name} does not know {', '.join(unknown)} there")
 
-        @hypothesis.settings(
-            settings, suppress_health_check=[*HealthCheck], report_multiple_bugs=False, print_blob=False
-        )
+        # What it prints, a verdict says better.
+        quiet = hypothesis.settings(settings, verbosity=Verbosity.quiet, print_blob=False, report_multiple_bugs=False)
+
+        @hypothesis.settings(quiet, suppress_health_check=[*HealthCheck])
         @hypothesis.given(case=self.property.cases(self.kind, self.adapter))
         def hold(case: Case) -> None:
             self._hold(case)
