@@ -10,7 +10,7 @@ from .property import Property, registered
 # The modules of ``properties``, from what is told most easily to what needs most.
 THEMES = (
     *("output", "scaling", "initialisations", "linearity", "gradients", "dropout", "modules"),
-    *("deltas", "merging", "switching", "saving", "slope", "splitting", "dora"),
+    *("deltas", "merging", "switching", "saving", "slope", "splitting", "dora", "networks"),
 )
 
 

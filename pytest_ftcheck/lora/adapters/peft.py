@@ -144,6 +144,8 @@ class PeftAdapter(Adapter):
         base: nn.Module = layer.get_base_layer()
         if getattr(base, "groups", 1) > 1:
             raise NotApplicable("PEFT merges no grouped convolution")
+        if any(layer.lora_bias.values()) and getattr(base, "bias", None) is None:
+            raise NotApplicable("PEFT merges no bias of B into a layer that has no bias")
         self._refuse_defects(base, LoRA(), merging=True)
 
     def _refuse_defects(self, layer: nn.Module, config: LoRA, *, merging: bool) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import NotApplicable
+from ..adapter import Adapter
 from ..comparison import unequal
 from ..layer_case import AdaptedLayer
 from ..property import Deviation, lora_property
@@ -75,19 +76,22 @@ def saving_changes_nothing(subject: AdaptedLayer) -> Iterator[Deviation]:
 def saved_bytes(subject: AdaptedLayer) -> Iterator[Deviation]:
     with tempfile.TemporaryDirectory() as folder:
         subject.adapter.save(subject.wrapped, Path(folder))
-        files = sorted(Path(folder).rglob("*.safetensors"))
-        if not files:
-            raise NotApplicable(f"{subject.adapter.name} saves no safetensors")
-        found = sum(_payload(file) for file in files)
+        found = payload(subject.adapter, Path(folder))
     a, b = subject.case.base.shapes(subject.case.config.r)
     numbers = math.prod(a) * subject.a.element_size(), math.prod(b) * subject.b.element_size()
     if found != sum(numbers):
         yield Deviation(f"{found} bytes of tensors are saved, must be {numbers[0]} of A + {numbers[1]} of B")
 
 
-def _payload(file: Path) -> int:
-    """Bytes of the tensors in a file of the safetensors format: what follows its header."""
-    content = file.read_bytes()
+def payload(adapter: Adapter, folder: Path) -> int:
+    """Bytes of the tensors in the safetensors files of ``folder``: what follows their headers."""
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        raise NotApplicable(f"{adapter.name} saves no safetensors")
+    return sum(_bytes_of_tensors(file.read_bytes()) for file in files)
+
+
+def _bytes_of_tensors(content: bytes) -> int:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     tensors = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
     return sum(end - start for start, end in tensors)
