@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-from hypothesis import HealthCheck, Verbosity
+from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis.errors import Flaky, Unsatisfiable
 
 from ..checks.check import Finding
@@ -86,12 +86,18 @@ def _status(findings: list[Finding], applied: bool, reason: str, expected: str |
     return ("expected failure", expected) if findings else ("stale", f"passes, and is expected to fail: {expected}")
 
 
+# So many cases are refused before an adapter is taken to refuse all of a kind: hypothesis would go on for ten times as
+# many as it was to try.
+PATIENCE = 25
+
+
 class _Trial:
     """A property on one kind of layer. ``refused`` are the reasons of the cases that were not tried, as keys."""
 
     def __init__(self, property: Property, adapter: Adapter, kind: str) -> None:
         self.property, self.adapter, self.kind = property, adapter, kind
         self.refused: dict[str, None] = {}
+        self.refusals = self.tried = 0
         self.first_wrong: _Wrong | None = None
 
     def findings(self, seed: int | None, settings: hypothesis.settings) -> list[Finding]:
@@ -100,8 +106,14 @@ class _Trial:
         if unknown:
             raise NotApplicable(f"{self.adapter.name} does not know {', '.join(unknown)} there")
 
-        # What it prints, a verdict says better.
-        quiet = hypothesis.settings(settings, verbosity=Verbosity.quiet, print_blob=False, report_multiple_bugs=False)
+        # What it prints, a verdict says better; what it would explain takes four times as long as shrinking.
+        quiet = hypothesis.settings(
+            settings,
+            verbosity=Verbosity.quiet,
+            print_blob=False,
+            report_multiple_bugs=False,
+            phases=[phase for phase in settings.phases if phase != Phase.explain],
+        )
 
         @hypothesis.settings(quiet, suppress_health_check=[*HealthCheck])
         @hypothesis.given(case=self.property.cases(self.kind, self.adapter))
@@ -116,13 +128,15 @@ class _Trial:
                 warnings.simplefilter("ignore")
                 hold()
         except Unsatisfiable as error:
-            raise NotApplicable("; ".join(self.refused) or one_line(error)) from None
+            self.refused.setdefault(one_line(error))
         except _Wrong as wrong:
             return [_finding(self.property, self.kind, wrong)]
         except Flaky:
             # What draws from a generator of its own is not wrong each time, but was.
             assert self.first_wrong is not None
             return [_finding(self.property, self.kind, self.first_wrong)]
+        if not self.tried:
+            raise NotApplicable("; ".join(self.refused))
         return []
 
     def _hold(self, case: Case) -> None:
@@ -131,9 +145,13 @@ class _Trial:
                 deviation = next(self.property.function(case.subject(self.adapter)), None)
         except NotApplicable as error:
             self.refused[str(error)] = None
-            hypothesis.reject()
+            self.refusals += 1
+            if self.tried or self.refusals < PATIENCE:
+                hypothesis.reject()
+            return
         except Exception as error:
             deviation = _raised(error)
+        self.tried += 1
         if deviation is not None:
             wrong = _Wrong(case, deviation)
             self.first_wrong = self.first_wrong or wrong

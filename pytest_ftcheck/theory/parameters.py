@@ -187,13 +187,13 @@ def _adapters(model: nn.Module, method: LoRA) -> dict[str, tuple[Layer, int]]:
 def _copies(model: nn.Module, method: LoRA) -> Counter[str]:
     """Base name -> parameters of the copy that ``modules_to_save`` makes."""
     copies: Counter[str] = Counter()
-    for name in _saved_modules(model, method):
+    for name in saved_modules(model, method):
         for parameter_name, parameter in model.get_submodule(name).named_parameters():
             copies[base_name(f"{name}.{parameter_name}")] += parameter.numel()
     return copies
 
 
-def _saved_modules(model: nn.Module, method: LoRA) -> list[str]:
+def saved_modules(model: nn.Module, method: LoRA) -> list[str]:
     """The modules that ``modules_to_save`` means; PEFT matches the last letters, so ``head`` is ``lm_head`` too."""
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
     unknown = [saved for saved in method.modules_to_save if not any(name.endswith(saved) for name in names)]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_ftcheck.lora.adapter import Adapter
 
-from .reference import ReferenceAdapter, ReferenceLayer
+from .reference import ReferenceAdapter
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """``layer`` is ``ReferenceLayer`` with one mistake; ``by`` are the ids of the properties that must each notice it.
-
-    ``adapter`` is the type of adapter for it, where that is not the usual one.
+    """``layer`` is ``ReferenceLayer``, or ``ReferenceNetwork``, with one mistake. ``by`` are the ids of the properties
+    that must each notice it. ``adapter`` is the type of adapter for it, where that is not the usual one.
     """
 
-    layer: type[ReferenceLayer]
+    layer: type[Any]
     mistake: str
     by: tuple[str, ...]
-    adapter: type[ReferenceAdapter] = ReferenceAdapter
+    adapter: Callable[[type[Any]], Adapter] = ReferenceAdapter
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ FOUND_BY = {
     "conv3d-of-kernel-1": ("merged-weight", "convolution"),
     "dora-on-groups": ("dora-output", "convolution"),
     "olora-on-conv1d": ("olora-starts-as-the-base", "conv1d"),
+    "attention-projects-twice": ("network-output", "attention"),
 }
 
 

@@ -17,7 +17,7 @@ from ...errors import NotApplicable
 from ...methods import LoRA
 from ..adapter import FEATURES, Adapter
 from ..bases.experts import StackedExperts
-from .peft_defects import met_by
+from .peft_defects import Stage, met_by
 
 
 class _Alone(nn.Module):
@@ -45,6 +45,7 @@ class PeftAdapter(Adapter):
         "experts": ("dropout", "dora", "lora_bias", "pissa", "olora"),
         "embedding": ("dropout", "lora_bias", "pissa", "olora"),
         "convolution": ("pissa", "olora"),
+        "attention": ("dropout", "dora", "lora_bias", "pissa", "olora"),
     }
 
     def __init__(self, autocast_adapter_dtype: bool = True, known_defects: bool = False) -> None:
@@ -54,10 +55,15 @@ class PeftAdapter(Adapter):
         return feature in self.features and feature not in self.unknown.get(kind, ())
 
     def wrap(self, layer: nn.Module, config: LoRA) -> nn.Module:
-        self._refuse_defects(layer, config, merging=False)
+        self._refuse_defects("wrapping", layer, config)
         model, settings = _as_model(layer, config)
         wrapped: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=self.autocast_adapter_dtype)
         return wrapped
+
+    def forward(self, wrapped: Any, *inputs: Any) -> Tensor:
+        for layer in self.layers(wrapped).values():
+            self._refuse_defects("computing", layer.get_base_layer())  # type: ignore[operator]
+        return super().forward(wrapped, *inputs)
 
     def layers(self, wrapped: Any) -> Mapping[str, nn.Module]:
         model: Any = wrapped.base_model.model
@@ -146,10 +152,10 @@ class PeftAdapter(Adapter):
             raise NotApplicable("PEFT merges no grouped convolution")
         if any(layer.lora_bias.values()) and getattr(base, "bias", None) is None:
             raise NotApplicable("PEFT merges no bias of B into a layer that has no bias")
-        self._refuse_defects(base, LoRA(), merging=True)
+        self._refuse_defects("merging", base)
 
-    def _refuse_defects(self, layer: nn.Module, config: LoRA, *, merging: bool) -> None:
-        met = [] if self.known_defects else [one for one in met_by(layer, config) if one.on_merging == merging]
+    def _refuse_defects(self, stage: Stage, layer: nn.Module, config: LoRA | None = None) -> None:
+        met = [] if self.known_defects else met_by(layer, config or LoRA(), stage)
         if met:
             raise NotApplicable(str(met[0]))
 

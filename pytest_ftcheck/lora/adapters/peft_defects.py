@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -14,14 +14,19 @@ from ...methods import LoRA
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+Stage = Literal["wrapping", "computing", "merging"]
+
+
 @dataclass(frozen=True)
 class Defect:
-    """``meets``: whether a layer under a configuration shows it. ``on_merging``: only when ΔW is formed."""
+    """``meets``: whether a layer under a configuration shows it, and at which of ``stages``: when it is adapted, when
+    an adapted one computes, or when ΔW is formed.
+    """
 
     id: str
     claim: str
     meets: Callable[[Any, LoRA], bool]
-    on_merging: bool = False
+    stages: tuple[Stage, ...] = ("wrapping",)
 
     def __str__(self) -> str:
         return f"{self.claim} (docs/peft-findings.md#{self.id})"
@@ -38,7 +43,7 @@ DEFECTS = (
         "conv3d-of-kernel-1",
         "PEFT cannot merge a Conv3d whose kernel begins with 1 x 1",
         lambda layer, config: isinstance(layer, nn.Conv3d) and layer.kernel_size[:2] == (1, 1),
-        on_merging=True,
+        stages=("merging",),
     ),
     Defect(
         "dora-on-groups",
@@ -50,9 +55,20 @@ DEFECTS = (
         "PEFT's OLoRA forgets that the weight of GPT-2's Conv1D lies the other way round",
         lambda layer, config: isinstance(layer, Conv1D) and config.init == "olora",
     ),
+    Defect(
+        "attention-projects-twice",
+        "PEFT adds the update of an attention's output projection twice",
+        lambda layer, config: isinstance(layer, nn.MultiheadAttention) and _has_trained(layer.out_proj),
+        stages=("computing", "merging"),
+    ),
 )
 
 
-def met_by(layer: nn.Module, config: LoRA) -> list[Defect]:
-    """The defects that ``layer`` shows under ``config``."""
-    return [defect for defect in DEFECTS if defect.meets(layer, config)]
+def met_by(layer: nn.Module, config: LoRA, stage: Stage) -> list[Defect]:
+    """The defects that the base ``layer`` shows under ``config`` at ``stage``."""
+    return [defect for defect in DEFECTS if stage in defect.stages and defect.meets(layer, config)]
+
+
+def _has_trained(projection: Any) -> bool:
+    """Whether B of an adapted projection is not 0, as it is at the start."""
+    return any(bool(b.weight.any()) for b in projection.lora_B.values())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from ...methods import LoRA
@@ -60,7 +59,7 @@ class AdaptedNetwork:
 
     def __init__(self, case: NetworkCase, adapter: Adapter) -> None:
         self.case, self.adapter = case, adapter
-        self.base = case.network.build(case.dtype, case.seed)
+        self.base = case.network.build(case.dtype, case.seed).requires_grad_(False)
         self.inputs = case.network.inputs(2, case.dtype, case.seed)
         with warnings.catch_warnings(), seeded(case.seed):
             warnings.simplefilter("ignore")
@@ -71,25 +70,45 @@ class AdaptedNetwork:
         return dict(self.adapter.layers(self.wrapped))
 
     @property
-    def declared(self) -> list[str]:
+    def declared(self) -> dict[str, str]:
+        """Each layer that there should be -> the module that was targeted, which patterns are about."""
         names = targeted_modules(self.base, self.case.config)
-        return [one for name in names for one in layers_of(name, self.base.get_submodule(name))]
+        return {layer: name for name in names for layer in layers_of(name, self.base.get_submodule(name))}
+
+    def as_declared(self) -> list[tuple[str, nn.Module]]:
+        """The layers that are both adapted and declared: where they differ, other properties tell."""
+        layers = self.layers
+        return [(name, layers[name]) for name in self.declared if name in layers]
+
+    def rank(self, layer: str) -> int:
+        """What the declaration gives ``layer``."""
+        return rank_of(self.case.config, self.declared[layer])
+
+    def scaling(self, layer: str) -> float:
+        """What the declaration gives ``layer``."""
+        return scaling_of(self.case.config, self.declared[layer])
 
     def fill(self) -> AdaptedNetwork:
         """Give every factor numbers as training does, so that ΔW is as large as the weights; gives itself."""
-        for number, (name, layer) in enumerate(self.layers.items()):
+        for number, (name, layer) in enumerate(self.as_declared()):
             a, b = self.adapter.factors(layer)
             AdapterState(seed=self.case.seed + number).fill(a, b, self.case.dtype)
             with torch.no_grad():
-                b.mul_(SPREAD / (scaling_of(self.case.config, name) * math.sqrt(rank_of(self.case.config, name))))
+                b.mul_(SPREAD / (self.scaling(name) * math.sqrt(self.rank(name))))
         return self
 
     def __call__(self) -> Tensor:
         """What the implementation makes of the inputs."""
-        return self.case.network.output(self.adapter.forward(self.wrapped, *self.inputs))
+        return self.of(self.wrapped)
+
+    def of(self, wrapped: nn.Module) -> Tensor:
+        # Attention chooses another kernel where its mask has a gradient, as that of T5 has while all of it trains.
+        with torch.no_grad():
+            return self.case.network.output(self.adapter.forward(wrapped, *self.inputs))
 
     def of_base(self) -> Tensor:
-        return self.case.network.output(self.base(*self.inputs))
+        with torch.no_grad():
+            return self.case.network.output(self.base(*self.inputs))
 
     def wrong_output(self, what: str = "logits") -> str | None:
         """One line where the output is not that of the base with W + s·B A in place of each declared W.
@@ -103,18 +122,22 @@ class AdaptedNetwork:
         return off(what, self(), Exact(exact, torch.full_like(exact, allowed)))
 
     def _with_updated_weights(self, dtype: torch.dtype) -> Tensor:
-        network: Any = copy.deepcopy(self.base).to(dtype)
-        for name in self.declared:
-            a, b = (one.detach().double() for one in self.adapter.factors(self.layers[name]))
-            _add_to_weight(network.get_submodule(name), scaling_of(self.case.config, name) * (b @ a))
+        # By every name that a shared weight has: the update of one layer is not that of another.
+        parameters = dict(self.base.named_parameters(remove_duplicate=False))
+        state = {name: one.detach().double() for name, one in parameters.items()}
+        for name, layer in self.as_declared():
+            a, b = (one.detach().double() for one in self.adapter.factors(layer))
+            weight, delta = _updated_weight(name, self.base.get_submodule(name), self.scaling(name) * b @ a)
+            state[weight] = state[weight] + delta
+        state |= dict(self.base.named_buffers(remove_duplicate=False))
+        cast = {name: one.to(dtype) if one.is_floating_point() else one for name, one in state.items()}
         inputs = (one.to(dtype) if isinstance(one, Tensor) and one.is_floating_point() else one for one in self.inputs)
         with torch.no_grad():
-            return self.case.network.output(network(*inputs)).double()
+            found = functional_call(self.base, cast, tuple(inputs), tie_weights=False)
+        return self.case.network.output(found).double()
 
 
-def _add_to_weight(module: Any, delta: Tensor) -> None:
-    """``delta``: (outputs, inputs). The weight is a new one: another module that shares it keeps the old."""
-    name = "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
-    weight = getattr(module, name)
-    turned = delta.T if isinstance(module, (Conv1D, nn.Embedding)) else delta
-    setattr(module, name, nn.Parameter((weight.detach().double() + turned).to(weight.dtype)))
+def _updated_weight(name: str, module: nn.Module, delta: Tensor) -> tuple[str, Tensor]:
+    """Which parameter of the network B A is added to, and B A as that lies in memory. ``delta``: (outputs, inputs)."""
+    weight = "in_proj_weight" if isinstance(module, nn.MultiheadAttention) else "weight"
+    return f"{name}.{weight}", delta.T if isinstance(module, (Conv1D, nn.Embedding)) else delta

@@ -40,13 +40,7 @@ class Network:
     def build(self, dtype: torch.dtype, seed: int) -> nn.Module:
         """The model in evaluation mode, with weights from a normal distribution and no dropout."""
         model: nn.Module = copy.deepcopy(_built(self.architecture, self.layers, self.width))
-        source = generator(seed)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                drawn = 0.3 * torch.randn(parameter.shape, generator=source, dtype=torch.float64)
-                # A norm multiplies by its weight: one near zero would hide what comes before it.
-                parameter.copy_(drawn + float(parameter.dim() == 1 and name.endswith("weight")))
-        return model.to(dtype).eval()
+        return with_random_weights(model, seed).to(dtype).eval()
 
     def inputs(self, rows: int, dtype: torch.dtype, seed: int) -> tuple[Any, ...]:
         """Tokens (rows, 5), as the model's arguments by position."""
@@ -60,6 +54,18 @@ class Network:
 
     def __str__(self) -> str:
         return f"{self.architecture}({self.layers} layers, {self.width} wide)"
+
+
+def with_random_weights(model: nn.Module, seed: int) -> nn.Module:
+    """``model`` with weights from a normal distribution, so small that no softmax saturates; gives ``model``."""
+    parameters = dict(model.named_parameters())
+    drawn = 0.3 * torch.randn(sum(one.numel() for one in parameters.values()), generator=generator(seed))
+    with torch.no_grad():
+        numbers = torch.split(drawn, [one.numel() for one in parameters.values()])
+        for (name, parameter), values in zip(parameters.items(), numbers, strict=True):
+            # A norm multiplies by its weight: one near zero would hide what comes before it.
+            parameter.copy_(values.view_as(parameter) + float(parameter.dim() == 1 and name.endswith("weight")))
+    return model
 
 
 class SelfAttention(nn.Module):
@@ -90,11 +96,7 @@ class Attention:
 
     def build(self, dtype: torch.dtype, seed: int) -> nn.Module:
         model = SelfAttention(self.heads * self.size, self.heads, self.has_bias)
-        source = generator(seed)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=source, dtype=torch.float64))
-        return model.to(dtype).eval()
+        return with_random_weights(model, seed).to(dtype).eval()
 
     def inputs(self, rows: int, dtype: torch.dtype, seed: int) -> tuple[Any, ...]:
         return (normal((rows, LENGTH, self.heads * self.size), dtype, seed),)
@@ -123,7 +125,7 @@ _TOKENS: dict[str, Any] = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_
 def _gpt2(layers: int, width: int) -> nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    dropout: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     config = GPT2Config(n_embd=width, n_layer=layers, n_head=2, n_positions=LENGTH, **_TOKENS, **dropout)
     return GPT2LMHeadModel(config)
 
@@ -138,12 +140,13 @@ def _mixtral(layers: int, width: int) -> nn.Module:
     from transformers import MixtralConfig, MixtralForCausalLM
 
     # Every expert is chosen for every token: rounding would otherwise choose another one now and then.
-    experts = {"num_local_experts": 2, "num_experts_per_tok": 2}
+    # The faster ways to compute them know no float64.
+    experts: dict[str, Any] = {"num_local_experts": 2, "num_experts_per_tok": 2, "experts_implementation": "eager"}
     return MixtralForCausalLM(MixtralConfig(**_decoder(layers, width), **experts))
 
 
 def _decoder(layers: int, width: int) -> dict[str, Any]:
-    sizes = {"hidden_size": width, "intermediate_size": width + 4, "num_hidden_layers": layers}
+    sizes: dict[str, Any] = {"hidden_size": width, "intermediate_size": width + 4, "num_hidden_layers": layers}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": LENGTH}
     return {**sizes, **heads, **_TOKENS}
 
@@ -151,7 +154,13 @@ def _decoder(layers: int, width: int) -> dict[str, Any]:
 def _t5(layers: int, width: int) -> nn.Module:
     from transformers import T5Config, T5ForConditionalGeneration
 
-    sizes = {"d_model": width, "d_kv": width // 2, "d_ff": width + 4, "num_layers": layers, "num_heads": 2}
+    sizes: dict[str, Any] = {
+        "d_model": width,
+        "d_kv": width // 2,
+        "d_ff": width + 4,
+        "num_layers": layers,
+        "num_heads": 2,
+    }
     tokens = {**_TOKENS, "pad_token_id": 0, "decoder_start_token_id": 0}
     return T5ForConditionalGeneration(T5Config(**sizes, **tokens, dropout_rate=0.0))
 
@@ -159,8 +168,8 @@ def _t5(layers: int, width: int) -> nn.Module:
 def _bert(layers: int, width: int) -> nn.Module:
     from transformers import BertConfig, BertForSequenceClassification
 
-    sizes = {"hidden_size": width, "intermediate_size": width + 4, "num_hidden_layers": layers}
-    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    sizes: dict[str, Any] = {"hidden_size": width, "intermediate_size": width + 4, "num_hidden_layers": layers}
+    dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     tokens = {**_TOKENS, "pad_token_id": 0}
     config = BertConfig(**sizes, **tokens, **dropout, num_attention_heads=2, max_position_embeddings=LENGTH)
     return BertForSequenceClassification(config)

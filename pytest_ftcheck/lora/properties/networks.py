@@ -11,11 +11,9 @@ import torch
 from torch import nn
 
 from ...theory.parameters import parameter_form
-from ...theory.targets import rank_of
 from ..comparison import unequal
 from ..networks.case import AdaptedNetwork
 from ..property import NETWORKS, Deviation, lora_property
-from ..scaling import scaling_of
 from ..strategies.networks import network_cases
 from ..trained import parameter_of
 from .saving import payload
@@ -95,8 +93,8 @@ def adapts_what_is_declared(subject: AdaptedNetwork) -> Iterator[Deviation]:
     cases=network_cases,
 )
 def patterns_are_obeyed(subject: AdaptedNetwork) -> Iterator[Deviation]:
-    for name, layer in subject.layers.items():
-        rank, (a, _) = rank_of(subject.case.config, name), subject.adapter.factors(layer)
+    for name, layer in subject.as_declared():
+        rank, (a, _) = subject.rank(name), subject.adapter.factors(layer)
         if a.shape[0] != rank:
             yield Deviation(f"{name} has rank {a.shape[0]}, must have {rank}")
 
@@ -113,8 +111,8 @@ def patterns_are_obeyed(subject: AdaptedNetwork) -> Iterator[Deviation]:
     cases=network_cases,
 )
 def pattern_scalings(subject: AdaptedNetwork) -> Iterator[Deviation]:
-    for name, layer in subject.layers.items():
-        stated, must = subject.adapter.scaling(layer), scaling_of(subject.case.config, name)
+    for name, layer in subject.as_declared():
+        stated, must = subject.adapter.scaling(layer), subject.scaling(name)
         if not abs(stated - must) <= RELATIVE * must:
             yield Deviation(f"s of {name} is {stated:.9g}, must be {must:.9g}")
 
@@ -203,11 +201,11 @@ def saved_modules_are_trained(subject: AdaptedNetwork) -> Iterator[Deviation]:
     if not trained:
         yield Deviation(f"0 parameters of {', '.join(named)} are trained, must be all of them")
         return
-    before = subject().detach().clone()
+    before = subject()
     with torch.no_grad():
         for parameter in trained:
             parameter.mul_(1.5)
-    if torch.equal(subject().detach(), before):
+    if torch.equal(subject(), before):
         yield Deviation(f"0 logits have changed with {len(trained)} parameters of {', '.join(named)}, must be some")
 
 
@@ -231,8 +229,7 @@ def network_is_restored(subject: AdaptedNetwork) -> Iterator[Deviation]:
         subject.adapter.save(subject.wrapped, Path(folder))
         base = case.network.build(case.dtype, case.seed)
         loaded = subject.adapter.load(base, case.config, Path(folder)).eval()
-    observed = case.network.output(subject.adapter.forward(loaded, *subject.inputs))
-    wrong = unequal("logits", observed, subject())
+    wrong = unequal("logits", subject.of(loaded), subject())
     if wrong:
         yield Deviation(wrong)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,11 +49,14 @@ def network_cases(
     dtypes: Sequence[torch.dtype] = DTYPES,
     embeddings: bool = True,
 ) -> NetworkCase:
-    """A network of ``kind``, with settings that ``adapter`` obeys of ``features``; with adapters on embeddings or not."""
+    """A network of ``kind``, with settings of ``features`` that ``adapter`` obeys. ``embeddings``: adapted as well."""
     network = draw(NETWORKS[kind])
     known = [feature for feature in features if adapter.knows(feature, kind)]
     targets = [name for name in network.targets if embeddings or not _is_embedding(name)]
     config = draw(lora_configs(features=known, targets=targets, saved=network.saved, layers=network.layers))
+    if all(map(_is_embedding, config.target_modules or ())):
+        # These are in no layer, so that nothing would be adapted.
+        config = replace(config, options={})
     return NetworkCase(network, config, draw(st.sampled_from(dtypes)), draw(SEEDS))
 
 
