@@ -110,6 +110,8 @@ class WideLayer(ReferenceLayer):
     def merge(self) -> None:
         if self.merged:
             return
+        if hasattr(self.current, "beta") and self.base_bias is None:
+            raise NotApplicable("there is no bias to merge the bias of B into")
         if self.current.config.use_dora:
             self.used = self.ratio().detach()
             self.base.weight.data = self.outputs_scaled(self.base.weight.data + self.delta().detach(), self.used)
