@@ -52,7 +52,7 @@ def test_every_finding_is_found_or_only_shown() -> None:
 def test_every_finding_is_found_when_it_is_tried_and_else_told(id: str) -> None:
     _library(id)
     name, options, property, kind = FOUND_BY[id]
-    settings = hypothesis.settings(chosen_profile(), phases=[Phase.generate], max_examples=40)
+    settings = hypothesis.settings(chosen_profile(), phases=[Phase.generate], max_examples=100)
     told, tried = getattr(lora, name)(), getattr(lora, name)(**options)
     told.kinds = tried.kinds = (kind,)
     assert try_property(property_called(property), tried, settings=settings).status == "failed"

@@ -43,7 +43,7 @@ def drawn(strategy: SearchStrategy[Any]) -> list[Any]:
 
 
 def smallest(strategy: SearchStrategy[Any], fails: Callable[[Any], bool]) -> Any:
-    return hypothesis.find(strategy, fails, settings=hypothesis.settings(MANY, phases=[*Phase], max_examples=2000))
+    return hypothesis.find(strategy, fails, settings=hypothesis.settings(MANY, phases=[*Phase]))
 
 
 @pytest.mark.parametrize("layers", [*LAYERS, tiny_models, dtypes, adapter_states], ids=lambda one: one.__name__)
