@@ -10,32 +10,64 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adapter import Adapter
+    from .adapters.litgpt import LitgptAdapter
+    from .adapters.loralib import LoralibAdapter
     from .adapters.peft import PeftAdapter
+    from .adapters.torchtune import TorchtuneAdapter
     from .state import AdapterState
     from .strategies.cases import adapter_states, dtypes
     from .strategies.configs import lora_configs
+    from .strategies.layers import (
+        attention_layers,
+        conv1d_layers,
+        conv_layers,
+        embeddings,
+        expert_parameters,
+        linear_layers,
+    )
+    from .strategies.networks import tiny_models
     from .suite import check_lora, lora_properties
 
 _HOMES = {
     "Adapter": "adapter",
     "AdapterState": "state",
+    "LitgptAdapter": "adapters.litgpt",
+    "LoralibAdapter": "adapters.loralib",
     "PeftAdapter": "adapters.peft",
+    "TorchtuneAdapter": "adapters.torchtune",
     "adapter_states": "strategies.cases",
+    "attention_layers": "strategies.layers",
     "check_lora": "suite",
+    "conv1d_layers": "strategies.layers",
+    "conv_layers": "strategies.layers",
     "dtypes": "strategies.cases",
+    "embeddings": "strategies.layers",
+    "expert_parameters": "strategies.layers",
+    "linear_layers": "strategies.layers",
     "lora_configs": "strategies.configs",
     "lora_properties": "suite",
+    "tiny_models": "strategies.networks",
 }
 
 __all__ = [
     "Adapter",
     "AdapterState",
+    "LitgptAdapter",
+    "LoralibAdapter",
     "PeftAdapter",
+    "TorchtuneAdapter",
     "adapter_states",
+    "attention_layers",
     "check_lora",
+    "conv1d_layers",
+    "conv_layers",
     "dtypes",
+    "embeddings",
+    "expert_parameters",
+    "linear_layers",
     "lora_configs",
     "lora_properties",
+    "tiny_models",
 ]
 
 

@@ -57,6 +57,12 @@ class Adapter:
         """Whether it obeys ``feature``, one of ``features``, on layers of ``kind``."""
         return feature in self.features
 
+    def runs_the_base(self, kind: str) -> bool:
+        """Whether it runs a base layer of ``kind`` as it is. One that computes W x + b by itself may round otherwise:
+        it is held to the base within rounding, and not bit for bit.
+        """
+        return True
+
     def forward(self, wrapped: nn.Module, *inputs: Any) -> Tensor:
         """What ``wrapped`` makes of the inputs, as in training."""
         output: Tensor = wrapped(*inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .layer_case import Exact
+from .layer_case import AdaptedLayer, Exact
 
 
 def off(what: str, observed: Tensor, exact: Exact) -> str | None:
@@ -31,3 +31,10 @@ def off(what: str, observed: Tensor, exact: Exact) -> str | None:
 def unequal(what: str, observed: Tensor, expected: Tensor) -> str | None:
     """The same for numbers that must be equal; NaN is equal to nothing, 0 and -0 are equal."""
     return off(what, observed, Exact(expected.detach().double(), torch.zeros(expected.shape, dtype=torch.float64)))
+
+
+def unlike_base(what: str, observed: Tensor, subject: AdaptedLayer, x: Tensor) -> str | None:
+    """The same for what must be the base's output: bit for bit, unless the implementation computes it by itself."""
+    if subject.adapter.runs_the_base(subject.case.base.kind):
+        return unequal(what, observed, subject.base(x))
+    return off(what, observed, subject.exact(x, 0.0))

@@ -20,6 +20,9 @@ class StackedExperts(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape, dtype=dtype))
         self.is_transposed = not transposed
 
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, is_transposed={self.is_transposed}"
+
     def forward(self, x: Tensor) -> Tensor:
         return x @ (self.weight if self.is_transposed else self.weight.mT)
 

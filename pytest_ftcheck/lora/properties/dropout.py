@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..comparison import off, unequal
+from ..comparison import off, unlike_base
 from ..layer_case import AdaptedLayer, Exact
 from ..property import Deviation, lora_property
 from ..strategies.cases import layer_cases
@@ -76,7 +76,7 @@ def dropout_only_in_training(subject: AdaptedLayer) -> Iterator[Deviation]:
 def dropout_spares_the_base(subject: AdaptedLayer) -> Iterator[Deviation]:
     x = subject.inputs()
     subject.wrapped.train()
-    wrong = unequal("y", subject(x), subject.base(x))
+    wrong = unlike_base("y", subject(x), subject, x)
     if wrong:
         yield Deviation(wrong)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..bases.random import normal
-from ..comparison import off, unequal
+from ..comparison import off, unlike_base
 from ..layer_case import AdaptedLayer, Exact
 from ..property import Deviation, lora_property
 from ..strategies.cases import layer_cases
@@ -83,7 +83,7 @@ def linear_in_the_input(subject: AdaptedLayer) -> Iterator[Deviation]:
         allowed = allowed + subject.exact(x).bound
     nothing = torch.zeros_like(first)
     wrong = off("y(x1 + x2) + y(0) - y(x1) - y(x2)", total, _zero(allowed))
-    wrong = wrong or unequal("y(0)", subject(nothing), subject.base(nothing))
+    wrong = wrong or unlike_base("y(0)", subject(nothing), subject, nothing)
     if wrong:
         yield Deviation(wrong)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from ..comparison import off, unequal
+from ..comparison import off, unequal, unlike_base
 from ..layer_case import AdaptedLayer
 from ..property import Deviation, lora_property
 from ..state import CONTENTS
@@ -43,7 +43,7 @@ def output_is_base_plus_update(subject: AdaptedLayer) -> Iterator[Deviation]:
 )
 def starts_as_the_base(subject: AdaptedLayer) -> Iterator[Deviation]:
     x, untrained = subject.inputs(), subject.untrained()
-    wrong = unequal("y", untrained(x), subject.base(x))
+    wrong = unlike_base("y", untrained(x), untrained, x)
     if wrong:
         yield Deviation(wrong)
 
@@ -75,7 +75,7 @@ def can_start_to_train(subject: AdaptedLayer) -> Iterator[Deviation]:
 )
 def zero_b_is_the_base(subject: AdaptedLayer) -> Iterator[Deviation]:
     x = subject.inputs()
-    wrong = unequal("y", subject(x), subject.base(x))
+    wrong = unlike_base("y", subject(x), subject, x)
     if wrong:
         yield Deviation(wrong)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...methods import LoRA
 from ...theory.tolerance import unit_roundoff
 from ..adapter import Adapter
-from ..comparison import off, unequal
+from ..comparison import off, unequal, unlike_base
 from ..layer_case import AdaptedLayer, Exact, LayerCase
 from ..property import Deviation, lora_property
 from ..scaling import scaling_of
@@ -39,7 +39,7 @@ def disabled_is_the_base(subject: AdaptedLayer) -> Iterator[Deviation]:
     for mode in (True, False):
         subject.wrapped.train(mode)
         with subject.adapter.disabled(subject.wrapped):
-            wrong = unequal("y", subject(x), subject.base(x))
+            wrong = unlike_base("y", subject(x), subject, x)
         if wrong:
             yield Deviation(f"in {'training' if mode else 'evaluation'}, {wrong}")
     try:

@@ -46,7 +46,7 @@ def lora_configs(
     drawn["init"] = draw(st.sampled_from((True, *(init for init in INITS if init in features))))
     options = draw(_options(features, layers))
     if options.get("lora_bias") and (drawn.get("use_dora") or drawn["init"] is not True):
-        del options["lora_bias"]  # Nobody has defined these together.
+        del options["lora_bias"]  # Nobody has defined these together, and PEFT refuses them.
     if targets:
         # In the order of ``targets``, not in that of drawing.
         chosen = draw(st.sets(st.sampled_from(list(targets)), min_size=1))
