@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 
+import hypothesis
+
 from pytest_ftcheck.checks.verdict import Verdict
 from pytest_ftcheck.lora.adapter import Adapter
 from pytest_ftcheck.lora.adapters.peft import PeftAdapter
 from pytest_ftcheck.lora.catalogue import all_properties
+from pytest_ftcheck.lora.profiles import chosen_profile
 from pytest_ftcheck.lora.trying import try_property
 
 from .reference_dora import WideAdapter
@@ -22,10 +25,11 @@ from .reference_network import NetworkAdapter
 RIGHT: tuple[Adapter, ...] = (WideAdapter(), NetworkAdapter(), PeftAdapter())
 
 
-def alarms(adapter: Adapter, seed: int) -> Iterator[Verdict]:
-    """What the properties wrongly report of ``adapter``."""
+def alarms(adapter: Adapter, seed: int, examples: int | None = None) -> Iterator[Verdict]:
+    """What the properties wrongly report of ``adapter``, with as many cases of each as the profile for CI has."""
+    settings = hypothesis.settings(chosen_profile(), max_examples=examples or chosen_profile().max_examples)
     for one in all_properties().values():
-        verdict = try_property(one, adapter, seed=seed)
+        verdict = try_property(one, adapter, seed=seed, settings=settings)
         if verdict.failed:
             yield verdict
 

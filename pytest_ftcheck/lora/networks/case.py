@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -53,27 +54,32 @@ class NetworkCase:
 class AdaptedNetwork:
     """The network of a case, adapted by the implementation under test, in evaluation mode, its factors as they start.
 
-    ``base`` is the same without adapters, ``inputs`` what both are given. ``layers`` are the implementation's adapted
-    layers by their names in the base, ``declared`` those that there should be.
+    ``base`` is the same without adapters, and ``plan`` as well, with weights that mean nothing. ``inputs`` is what both
+    are given. ``layers`` are the implementation's adapted layers by their names in the base, ``declared`` those that
+    there should be.
     """
 
     def __init__(self, case: NetworkCase, adapter: Adapter) -> None:
         self.case, self.adapter = case, adapter
-        self.base = case.network.build(case.dtype, case.seed).requires_grad_(False)
+        self.plan = case.network.plan()
         self.inputs = case.network.inputs(2, case.dtype, case.seed)
         with warnings.catch_warnings(), seeded(case.seed):
             warnings.simplefilter("ignore")
             self.wrapped = adapter.wrap(case.network.build(case.dtype, case.seed), case.config).eval()
 
+    @cached_property
+    def base(self) -> nn.Module:
+        return self.case.network.build(self.case.dtype, self.case.seed).requires_grad_(False)
+
     @property
     def layers(self) -> dict[str, nn.Module]:
         return dict(self.adapter.layers(self.wrapped))
 
-    @property
+    @cached_property
     def declared(self) -> dict[str, str]:
         """Each layer that there should be -> the module that was targeted, which patterns are about."""
-        names = targeted_modules(self.base, self.case.config)
-        return {layer: name for name in names for layer in layers_of(name, self.base.get_submodule(name))}
+        names = targeted_modules(self.plan, self.case.config)
+        return {layer: name for name in names for layer in layers_of(name, self.plan.get_submodule(name))}
 
     def as_declared(self) -> list[tuple[str, nn.Module]]:
         """The layers that are both adapted and declared: where they differ, other properties tell."""
@@ -127,7 +133,7 @@ class AdaptedNetwork:
         state = {name: one.detach().double() for name, one in parameters.items()}
         for name, layer in self.as_declared():
             a, b = (one.detach().double() for one in self.adapter.factors(layer))
-            weight, delta = _updated_weight(name, self.base.get_submodule(name), self.scaling(name) * b @ a)
+            weight, delta = _updated_weight(name, self.plan.get_submodule(name), self.scaling(name) * b @ a)
             state[weight] = state[weight] + delta
         state |= dict(self.base.named_buffers(remove_duplicate=False))
         cast = {name: one.to(dtype) if one.is_floating_point() else one for name, one in state.items()}

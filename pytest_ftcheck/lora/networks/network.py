@@ -37,9 +37,13 @@ class Network:
         """Names of what ``modules_to_save`` can train a copy of."""
         return ARCHITECTURES[self.architecture].saved
 
+    def plan(self) -> nn.Module:
+        """A model of which only the structure counts; everybody is given the same."""
+        return _built(self.architecture, self.layers, self.width)
+
     def build(self, dtype: torch.dtype, seed: int) -> nn.Module:
         """The model in evaluation mode, with weights from a normal distribution and no dropout."""
-        model: nn.Module = copy.deepcopy(_built(self.architecture, self.layers, self.width))
+        model: nn.Module = copy.deepcopy(self.plan())
         return with_random_weights(model, seed).to(dtype).eval()
 
     def inputs(self, rows: int, dtype: torch.dtype, seed: int) -> tuple[Any, ...]:
@@ -94,9 +98,11 @@ class Attention:
     targets: ClassVar[tuple[str, ...]] = ("attention",)
     saved: ClassVar[tuple[str, ...]] = ()
 
+    def plan(self) -> nn.Module:
+        return SelfAttention(self.heads * self.size, self.heads, self.has_bias)
+
     def build(self, dtype: torch.dtype, seed: int) -> nn.Module:
-        model = SelfAttention(self.heads * self.size, self.heads, self.has_bias)
-        return with_random_weights(model, seed).to(dtype).eval()
+        return with_random_weights(self.plan(), seed).to(dtype).eval()
 
     def inputs(self, rows: int, dtype: torch.dtype, seed: int) -> tuple[Any, ...]:
         return (normal((rows, LENGTH, self.heads * self.size), dtype, seed),)

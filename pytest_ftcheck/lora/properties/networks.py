@@ -127,7 +127,7 @@ def pattern_scalings(subject: AdaptedNetwork) -> Iterator[Deviation]:
     cases=partial(network_cases, features=("patterns", "layers", "bias", "modules_to_save", "dora")),
 )
 def network_trains_the_closed_form(subject: AdaptedNetwork) -> Iterator[Deviation]:
-    form = parameter_form(subject.base, subject.case.config)
+    form = parameter_form(subject.plan, subject.case.config)
     assert form is not None
     parameters = list(subject.wrapped.parameters())
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
@@ -245,7 +245,7 @@ def network_is_restored(subject: AdaptedNetwork) -> Iterator[Deviation]:
     cases=partial(network_cases, features=("patterns", "layers"), embeddings=False),
 )
 def network_saves_the_closed_form(subject: AdaptedNetwork) -> Iterator[Deviation]:
-    form = parameter_form(subject.base, subject.case.config)
+    form = parameter_form(subject.plan, subject.case.config)
     assert form is not None
     a, _ = subject.adapter.factors(next(iter(subject.layers.values())))
     with tempfile.TemporaryDirectory() as folder:
