@@ -86,10 +86,10 @@ def parameter_form(model: nn.Module, method: Method) -> ParameterForm | None:
         modules = _full_modules(model, method)
     else:
         declared = method if isinstance(method, LoRA) else method.config
-        adapters = adapters_of(model, declared)
-        if adapters is None:
+        adapters, placement = adapters_of(model, declared), placement_of(declared)
+        if adapters is None or _copies_are_nested(model, placement):
             return None
-        modules = _adapted_modules(model, placement_of(declared), adapters)
+        modules = _adapted_modules(model, placement, adapters)
     total, trainable = sum(m.total for m in modules), sum(m.trainable for m in modules)
     return ParameterForm(method.label, total, trainable, modules)
 
@@ -192,6 +192,12 @@ def _saved_modules(model: nn.Module, placement: Placement) -> list[str]:
         if name.endswith(endings) and not name.startswith(tuple(f"{outer}." for outer in outermost)):
             outermost.append(name)
     return outermost
+
+
+def _copies_are_nested(model: nn.Module, placement: Placement) -> bool:
+    """Whether ``modules_to_save`` names a module and a part of it: PEFT copies the part again, inside both."""
+    copied = [name for name, _ in model.named_modules() if name.endswith(saved_names(placement))]
+    return any(inner.startswith(f"{outer}.") for outer in copied for inner in copied)
 
 
 def _sizes(model: nn.Module) -> tuple[Counter[str], Counter[str]]:

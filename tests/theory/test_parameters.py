@@ -161,6 +161,7 @@ def test_a_lora_config_has_the_form_of_its_declaration(small: nn.Module) -> None
 NO_FORM: dict[str, PeftConfig] = {
     "BOFT": BOFTConfig(target_modules=["c_attn"], boft_block_size=2),
     "prompts": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+    "a copy in a copy": LoraConfig(target_modules=["c_attn"], modules_to_save=["h.1", "h.1.ln_1"]),
     "nothing targeted": LoraConfig(target_modules=[]),
     "trained tokens": LoraConfig(target_modules=["c_attn"], trainable_token_indices=[0]),
     "ranks set by the data": LoraConfig(target_modules=["c_attn"], init_lora_weights="eva"),

@@ -109,12 +109,7 @@ def test_no_form_is_claimed_where_peft_rewrites_the_targets(
 
 
 def test_no_form_is_claimed_where_a_layer_has_the_old_name_of_an_expert() -> None:
-    method = LoRA(r=2, target_modules=["q_proj", "down_proj"])
-    assert parameter_form(qwen(), method) is None
-    # PEFT leaves the layer alone and adapts the experts.
-    adapted = [name for name, _ in built(qwen(), method).named_parameters() if "lora_" in name]
-    assert any("mlp.experts.lora_A" in name for name in adapted)
-    assert not any("shared_expert.down_proj" in name for name in adapted)
+    assert parameter_form(qwen(), LoRA(r=2, target_modules=["q_proj", "down_proj"])) is None
     assert_form_is_what_peft_builds(qwen(), on(["experts.down_proj"], ["q_proj"]))
 
 
