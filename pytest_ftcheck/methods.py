@@ -64,7 +64,8 @@ class LoRA:
     ``target_modules``: module names or their endings, one regular expression as a string that must match the whole
     name, ``"all-linear"``, or None for what PEFT targets by default in a model of that type. ``rank_pattern`` and
     ``alpha_pattern`` map a name's ending (a regular expression) to its own value. ``init`` is PEFT's
-    ``init_lora_weights``. ``options`` go to ``peft.LoraConfig`` as they are.
+    ``init_lora_weights``. ``options`` go to ``peft.LoraConfig`` as they are; with ``target_parameters`` among them
+    ``target_modules`` may be empty.
     """
 
     r: int = 8
@@ -92,7 +93,7 @@ class LoRA:
             raise RecipeError(f"LoRA.bias is {self.bias!r}; allowed: {', '.join(BIAS)}")
         if self.target_modules is not None and not isinstance(self.target_modules, str):
             object.__setattr__(self, "target_modules", _patterns("LoRA", "target_modules", self.target_modules))
-        if self.target_modules is not None and not self.target_modules:
+        if self.target_modules is not None and not (self.target_modules or self.options.get("target_parameters")):
             raise RecipeError(f"LoRA.target_modules is {self.target_modules!r}; allowed: at least one module name")
         object.__setattr__(self, "modules_to_save", _patterns("LoRA", "modules_to_save", self.modules_to_save))
         for name, rank in self.rank_pattern.items():
@@ -104,8 +105,8 @@ class LoRA:
 
     @property
     def label(self) -> str:
-        targets = self.target_modules
-        where = targets if isinstance(targets, str) or targets is None else "+".join(targets)
+        targets, parameters = self.target_modules, self.options.get("target_parameters") or ()
+        where = targets if isinstance(targets, str) else "+".join((*(targets or ()), *sorted(parameters)))
         extras = [name for name in ("use_rslora", "use_dora") if getattr(self, name)]
         extras += [f"modules_to_save={list(self.modules_to_save)}"] if self.modules_to_save else []
         tail = "".join(f", {extra}" for extra in extras)

@@ -23,6 +23,7 @@ from pytest_ftcheck.run import (
     ParameterTensor,
     Timing,
 )
+from pytest_ftcheck.theory.growth import Growth
 from pytest_ftcheck.theory.parameters import ModuleForm, ParameterForm
 
 FULL_FORM = ParameterForm(
@@ -40,7 +41,7 @@ LORA_FORM = ParameterForm(
     trainable=32,
     modules=(
         ModuleForm("wte", total=40, trainable=0, base=40),
-        ModuleForm("h.0.attn.c_attn", total=92, trainable=32, base=60, bias=12, rank=2, per_rank=16),
+        ModuleForm("h.0.attn.c_attn", total=92, trainable=32, base=60, bias=12, rank=2, growth=(Growth(linear=16),)),
     ),
 )
 

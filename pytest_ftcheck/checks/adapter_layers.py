@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotApplicable
 from ..evidence.adapted import (
-    PREFIX,
     acting_as,
     active,
     an_input,
@@ -22,6 +21,7 @@ from ..evidence.adapted import (
     is_conv1d,
     kind_of,
     moved,
+    pattern_name,
     peft_model,
     refuse_combined,
     refuse_prompts,
@@ -59,7 +59,8 @@ def scaling_as_declared(evidence: Evidence) -> Iterator[Finding]:
     adapter, wrong, count = active(model), {}, 0
     for name, module in _scaled(model, adapter):
         count += 1
-        rank, alpha = rank_of(lora, name.removeprefix(PREFIX)), alpha_of(lora, name.removeprefix(PREFIX))
+        declared = pattern_name(name, module)
+        rank, alpha = rank_of(lora, declared), alpha_of(lora, declared)
         expected, found = declared_scaling(alpha, rank, lora.use_rslora), float(module.scaling[adapter])
         if not math.isclose(found, expected, rel_tol=1e-6):
             wrong[name] = (found, expected, rank, alpha)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import FtcheckError, NotApplicable
-from ..evidence.adapted import PREFIX, config_of, declared_lora, peft_model, refuse_combined
+from ..evidence.adapted import PREFIX, config_of, declared_lora, kind_of, peft_model, refuse_combined
 from ..evidence.evidence import adapters
 from ..theory.differences import first_few
 from ..theory.targets import HEADS
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
 
 
+# Settings, by method, that decide what an adapter computes: its size, its scale, and what trains beside it.
+SETTINGS = {
+    "ADALORA": ("init_r", "target_r", "lora_alpha", "bias", "tinit", "tfinal", "deltaT"),
+    "IA3": ("feedforward_modules",),
+    "LOHA": ("r", "alpha", "use_effective_conv2d"),
+    "LOKR": ("r", "alpha", "use_effective_conv2d", "decompose_both", "decompose_factor"),
+    "VERA": ("r", "d_initial", "bias", "projection_prng_key"),
+}
+
+
 @check(
     "adapters-are-where-declared",
     "adapter",
@@ -29,21 +39,18 @@ if TYPE_CHECKING:
     cost="model",
 )
 def adapters_are_where_declared(evidence: Evidence) -> Iterator[Finding]:
-    from ..theory.lora_config import has_closed_form
-    from ..theory.targets import are_rewritten, targeted_modules
+    from ..theory.adapters import adapters_of
 
-    lora = declared_lora(evidence.method)
-    base = evidence.base_model()
-    if lora is None or not has_closed_form(lora) or are_rewritten(base, lora):
-        raise NotApplicable("which modules the declaration means is known for LoRA on modules only")
+    method: Any = evidence.method
     try:
-        meant = set(targeted_modules(base, lora))
+        meant = adapters_of(evidence.base_model(), getattr(method, "config", method))
     except FtcheckError as error:
         raise NotApplicable(str(error).splitlines()[0]) from None
-    # An attention module brings a projection along that is adapted with it.
-    found = {name.removeprefix(PREFIX) for name, _ in adapters(evidence.trace.model) if not name.endswith(".out_proj")}
-    meant = {name for name in meant if not name.endswith(".out_proj")}
-    missing, extra = sorted(meant - found), sorted(found - meant)
+    if meant is None:
+        raise NotApplicable(f"which modules {method.title} adapts by this declaration is not known")
+    # Adapters on several parameters of one module are nested, and each is wrapped once more.
+    found = {name.removeprefix(PREFIX).replace(".base_layer", "") for name, _ in adapters(evidence.trace.model)}
+    missing, extra = sorted(meant.keys() - found), sorted(found - meant.keys())
     if missing or extra:
         lines = [f"declared, but not adapted: {first_few(missing)}"] if missing else []
         lines += [f"adapted, but not declared: {first_few(extra)}"] if extra else []
@@ -68,28 +75,45 @@ def adapters_are_where_declared(evidence: Evidence) -> Iterator[Finding]:
 def adapter_configured_as_declared(evidence: Evidence) -> Iterator[Finding]:
     frozen = list(_frozen_head(evidence.trace.model))
     yield from frozen
-    lora = declared_lora(evidence.method)
-    if lora is None:
+    declared = _settings(evidence.method)
+    if declared is None:
         if not frozen:
-            raise NotApplicable("the recipe declares another method than LoRA")
+            raise NotApplicable(f"which settings decide about {evidence.method.title} is not known")
         return
     refuse_combined(evidence.trace.model)
     config = config_of(peft_model(evidence.trace.model))
-    declared = {
+    wrong = {k: (v, getattr(config, k, v)) for k, v in declared.items() if getattr(config, k, v) != v}
+    kind = _kind(evidence.method)
+    if kind_of(config) != kind:
+        wrong = {"peft_type": (kind, kind_of(config))}
+    if wrong:
+        yield Finding(
+            summary=f"{len(wrong)} settings of the adapter are not the declared ones: {first_few(list(wrong))}",
+            cause="the code that adapts has other values than the recipe: edited in one place, or lost on the way",
+            remedy="make the recipe's method and the code's configuration say the same",
+            evidence=tuple(f"{name}: {found} instead of {meant}" for name, (meant, found) in wrong.items()),
+        )
+
+
+def _kind(method: Any) -> str:
+    return "LORA" if declared_lora(method) is not None else kind_of(method.config)
+
+
+def _settings(method: Any) -> dict[str, Any] | None:
+    """What the adapter must be configured with; None for a method of which the settings that count are not known."""
+    lora = declared_lora(method)
+    if lora is None:
+        names = SETTINGS.get(_kind(method))
+        found = {name: getattr(method.config, name, None) for name in names or ()}
+        # What is left to PEFT is set by it.
+        return None if names is None else {name: value for name, value in found.items() if value is not None}
+    return {
         "r": lora.r,
         "lora_alpha": lora.alpha,
         "bias": lora.bias,
         "use_rslora": lora.use_rslora,
         "use_dora": lora.use_dora,
     }
-    wrong = {k: (v, getattr(config, k, v)) for k, v in declared.items() if getattr(config, k, v) != v}
-    if wrong:
-        yield Finding(
-            summary=f"{len(wrong)} settings of the adapter are not the declared ones: {first_few(list(wrong))}",
-            cause="the code that adapts has other values than the recipe: edited in one place, or lost on the way",
-            remedy="make the recipe's method and the code's LoraConfig say the same",
-            evidence=tuple(f"{name}: {found} instead of {meant}" for name, (meant, found) in wrong.items()),
-        )
 
 
 def _frozen_head(model: nn.Module) -> Iterator[Finding]:

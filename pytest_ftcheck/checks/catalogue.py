@@ -45,6 +45,7 @@ MODULES = (
     *(
         "saving",
         "saved_files",
+        "file_size",
         "saved_settings",
         "loading",
         "auto_classes",

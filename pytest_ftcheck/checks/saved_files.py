@@ -25,14 +25,11 @@ if TYPE_CHECKING:
     from ..evidence.checkpoint import Saved, Tensors
     from ..evidence.evidence import Evidence
 
-# A file of tensors is larger than their bytes by its header: names and shapes, or a zip entry with padding each.
-HEADER_BYTES = 4096
-HEADER_BYTES_PER_TENSOR = 1024
 # The names by which PEFT knows embeddings (peft.utils.constants of 0.21.2).
 SAVED_EMBEDDINGS = ("embed_tokens", "lm_head")
 
 
-def _parameters(model: nn.Module, trainable: bool) -> Tensors:
+def parameters_of(model: nn.Module, trainable: bool) -> Tensors:
     """The parameters that train, or do not; of several adapters those of the active one, and no originals of copies."""
     inactive = [name for name in getattr(model, "peft_config", {}) if name != active(model)]
     return {
@@ -54,7 +51,7 @@ def _parameters(model: nn.Module, trainable: bool) -> Tensors:
 )
 def every_trained_tensor_is_saved(evidence: Evidence) -> Iterator[Finding]:
     save = writes_an_adapter(evidence)
-    tensors, trained = save.tensors, _parameters(save.before, trainable=True)
+    tensors, trained = save.tensors, parameters_of(save.before, trainable=True)
     held = held_in(tensors, trained)
     missing = [name for name, names in held.items() if not names]
     if not missing:
@@ -64,7 +61,7 @@ def every_trained_tensor_is_saved(evidence: Evidence) -> Iterator[Finding]:
         raise NotApplicable("saving writes a merged model")
     if evidence.is_full and _is_rewritten(save, tensors):
         raise NotApplicable("saving writes the weights in another form, which reloading is compared for")
-    others = held_in(tensors, _parameters(save.before, trainable=False))
+    others = held_in(tensors, parameters_of(save.before, trainable=False))
     frozen = sum(bool(names) for names in others.values())
     yield Finding(
         summary=f"{len(missing)} of {len(trained)} trained tensors are not in the files: {first_few(missing)}",
@@ -144,7 +141,7 @@ def nothing_else_is_saved(evidence: Evidence) -> Iterator[Finding]:
 
 def _frozen_base(model: nn.Module) -> Tensors:
     """Frozen weights of the base but for embeddings, which PEFT saves with an adapter that targets them."""
-    embeddings = {id(p) for p in _embedding_parameters(model)}
+    embeddings = {id(p) for p in embedding_parameters(model)}
     inside = tuple(f"{name}." for name, _ in adapters(model))
     return {
         name: p.detach()
@@ -156,7 +153,7 @@ def _frozen_base(model: nn.Module) -> Tensors:
     }
 
 
-def _embedding_parameters(model: Any) -> list[Tensor]:
+def embedding_parameters(model: Any) -> list[Tensor]:
     """The frozen parameters of the input and output embeddings."""
     found = []
     for getter in ("get_input_embeddings", "get_output_embeddings"):
@@ -187,48 +184,6 @@ def _of_another_adapter(save: Saved) -> Iterator[Finding]:
 
 
 @check(
-    "file-size-follows-from-the-method",
-    "saving",
-    "the file of an adapter holds the parameters that the method declares, and is no larger than they are",
-    controls=[EMPTY_FILE, BASE_BESIDE_THE_ADAPTER],
-    catches=["https://github.com/tloen/alpaca-lora/pull/597"],
-    applies="adapter",
-    cost="model",
-)
-def file_size_follows_from_the_method(evidence: Evidence) -> Iterator[Finding]:
-    save, declared = writes_an_adapter(evidence), evidence.standard.declared
-    tensors = save.own_tensors
-    if is_merged_export(save):
-        raise NotApplicable("saving writes a merged model")
-    embeddings = held_in(tensors, {str(i): p.detach() for i, p in enumerate(_embedding_parameters(save.before))})
-    extra = {name for names in embeddings.values() for name in names}
-    counted = sum(tensor.numel() for name, tensor in tensors.items() if name not in extra)
-    trained = sum(p.numel() for p in _parameters(save.before, trainable=True).values())
-    # Where something else trains than is declared, the checks of parameters say so.
-    if declared is not None and declared.trainable == trained != counted:
-        yield Finding(
-            summary=f"{counted:,} parameters are in the files instead of the {trained:,} that {declared.label} trains",
-            cause="the state dict was taken of something else"
-            if counted < trained
-            else "what did not train is saved too",
-            remedy="save with PeftModel.save_pretrained()",
-        )
-    yield from _larger_than_its_tensors(save, tensors)
-
-
-def _larger_than_its_tensors(save: Saved, tensors: Tensors) -> Iterator[Finding]:
-    names = {name.partition(": ")[0] for name in tensors}
-    on_disk = sum((save.path / name).stat().st_size for name in names)
-    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    if tensors and on_disk > held + HEADER_BYTES + HEADER_BYTES_PER_TENSOR * len(tensors):
-        yield Finding(
-            summary=f"{on_disk:,} bytes are on disk for tensors of {held:,} bytes",
-            cause="slices or views are pickled with the whole storage that they look into",
-            remedy="clone() tensors before torch.save, or write safetensors",
-        )
-
-
-@check(
     "saved-in-one-precision",
     "saving",
     "no trained tensor is saved in a lower precision than the rest of what trained in the same dtype",
@@ -237,7 +192,7 @@ def _larger_than_its_tensors(save: Saved, tensors: Tensors) -> Iterator[Finding]
 )
 def saved_in_one_precision(evidence: Evidence) -> Iterator[Finding]:
     save = writes_an_adapter(evidence)
-    tensors, trained = save.tensors, _parameters(save.before, trainable=True)
+    tensors, trained = save.tensors, parameters_of(save.before, trainable=True)
     held = held_in(tensors, trained)
     by_dtype: dict[Any, dict[Any, list[str]]] = {}
     for name, names in held.items():

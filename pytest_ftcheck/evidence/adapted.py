@@ -118,6 +118,15 @@ def base_weight(module: Any) -> Any:
     return getattr(base_layer(module), getattr(module, "parameter_name", "weight"))
 
 
+def pattern_name(name: str, module: Any) -> str:
+    """What PEFT looks the ``rank_pattern`` and ``alpha_pattern`` up by, of the adapted ``module`` called ``name``: its
+    name in the base model, or that of the parameter that ``target_parameters`` adapts in it.
+    """
+    parameter = getattr(module, "parameter_name", None)
+    own = name.removeprefix(PREFIX)
+    return own if parameter is None else f"{own.replace('.base_layer', '')}.{parameter}"
+
+
 @dataclass(frozen=True)
 class Factors:
     """An adapted layer as matrices, all in float64: ``weight`` [out, in], ``down`` [r, in], ``up`` [out, r].

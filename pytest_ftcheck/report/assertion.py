@@ -9,6 +9,7 @@ from ..order import LossOrder
 from ..pair import Pair
 from ..run import Memory, Parameters
 from ..theory.differences import differences, grouped
+from ..theory.growth import rank_for, summed
 from ..theory.parameters import ParameterForm
 from .curve import sparklines
 from .units import duration, size
@@ -62,15 +63,16 @@ def _parameters(count: Count, parameters: Parameters, expected: object) -> list[
 
 def _rank(declared: ParameterForm, expected: object) -> list[str]:
     """The rank that would give the expected trainable parameters on the same modules, if there is one."""
-    ranks = {module.rank for module in declared.modules if module.per_rank}
-    if len(ranks) != 1 or not isinstance(expected, int):
+    adapted = [module for module in declared.modules if module.growth]
+    ranks = {module.rank for module in adapted}
+    if len(ranks) != 1 or not isinstance(expected, int) or any(len(module.growth) > 1 for module in adapted):
         return []
-    rank, per_rank = ranks.pop(), sum(module.per_rank for module in declared.modules)
+    rank, growth = ranks.pop(), summed(module.growth[0] for module in adapted)
     # Trained biases, copies and DoRA's vectors are there at any rank.
-    steps, rest = divmod(expected - declared.trainable, per_rank)
-    if rest or rank + steps <= 0:
+    found = rank_for([growth], growth.at(rank) + expected - declared.trainable)
+    if found is None or found[1]:
         return []
-    return [f"{expected:,} would be r={rank + steps} on the same modules (declared: r={rank})"]
+    return [f"{expected:,} would be r={found[0]} on the same modules (declared: r={rank})"]
 
 
 def _times(pair: Pair) -> list[str]:

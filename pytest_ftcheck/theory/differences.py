@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..codec import Record
+from .growth import piece_at, rank_for
 from .parameters import ModuleForm, ParameterForm, base_name
 
 if TYPE_CHECKING:
@@ -107,24 +108,24 @@ def _cause(module: ModuleForm, total: int, trainable: int) -> str:
         return "not in the trained model"
     if module.total == 0:
         return "an adapter, or a weight no longer tied, that was not declared"
-    if module.per_rank:
-        rank, rest = divmod(total - module.total, module.per_rank)
-        rank += module.rank
-        if rest == 0 and rank > 0:
-            return _cause_in_rank(module, rank, trainable)
+    found = rank_for(module.growth, total - module.base)
+    if found:
+        return _cause_in_rank(module, *found, trainable)
     if total == module.base:
-        missing = "no adapter here" if module.per_rank else "no trained copy here (modules_to_save)"
+        missing = "no adapter here" if module.growth else "no trained copy here (modules_to_save)"
         return missing + (", and the base is not frozen" if trainable else "")
     if module.added == 0 and total > module.base:
         return _cause_in_addition(module, total, trainable)
-    return "no rank gives this size" if module.per_rank else "another size than in the base model"
+    if not module.growth:
+        return "another size than in the base model"
+    return "no rank gives this size" if module.rank else "another adapter than the declared one"
 
 
-def _cause_in_rank(module: ModuleForm, rank: int, trainable: int) -> str:
-    """The total fits rank ``rank``; whether the flags fit too."""
-    change = (rank - module.rank) * module.per_rank
+def _cause_in_rank(module: ModuleForm, rank: int, or_more: bool, trainable: int) -> str:
+    """The total fits rank ``rank``, ``or_more`` of it; whether the flags fit too."""
+    change = piece_at(module.growth, rank).at(rank) - module.added
     found = replace(module, total=module.total + change, trainable=module.trainable + change, rank=rank)
-    cause = f"rank {rank} instead of {module.rank}"
+    cause = f"rank {rank}{' or more' if or_more else ''} instead of {module.rank}"
     return cause if trainable == found.trainable else f"{cause}, and {_cause_in_flags(found, trainable)}"
 
 
@@ -137,7 +138,7 @@ def _cause_in_addition(module: ModuleForm, total: int, trainable: int) -> str:
 
 def _cause_in_flags(module: ModuleForm, trainable: int) -> str:
     """The parameters are the declared ones; which of them train is not."""
-    part = ("adapter" if module.per_rank else "copy") if module.added else ""
+    part = ("adapter" if module.growth else "copy") if module.added else ""
     if module.bias and abs(trainable - module.trainable) == module.bias:
         return "the bias is frozen" if trainable < module.trainable else "the bias is not frozen"
     if trainable == 0:

@@ -1,4 +1,4 @@
-"""What LoRA needs to know of a layer: how many inputs and outputs its two factors span."""
+"""What an adapter needs to know of a layer: its kind, and how many inputs and outputs it has."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ ADAPTABLE = "Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d, MultiheadAttenti
 class Layer:
     """A layer as LoRA sees it: A maps ``inputs`` to r, B maps r to ``outputs``.
 
-    ``inputs`` counts the kernel in (C_in · K for a convolution) and is the vocabulary for an embedding.
+    ``kind`` is the class that PEFT takes it for, whatever class of its own a subclass is. ``inputs`` counts the kernel
+    in (C_in · K for a convolution, with K = ``kernel``) and is the vocabulary for an embedding.
     """
 
     kind: str
     inputs: int
     outputs: int
     groups: int = 1
+    kernel: int = 1
+
+    @property
+    def channels(self) -> int:
+        """The inputs without the kernel."""
+        return self.inputs // self.kernel
 
     @property
     def per_rank(self) -> int:
@@ -52,19 +59,20 @@ def layer_of(module: nn.Module) -> Layer | None:
     """``module`` as a layer that LoRA can adapt, or None where it cannot."""
     from torch import nn
 
-    kind = type(module).__name__
     if isinstance(module, nn.Linear):
-        return Layer(kind, module.in_features, module.out_features)
+        return Layer("Linear", module.in_features, module.out_features)
     if _is_conv1d(module):
         weight: Any = module.weight
-        return Layer(kind, *weight.shape)
+        return Layer("Conv1D", *weight.shape)
     if isinstance(module, nn.Embedding):
-        return Layer(kind, module.num_embeddings, module.embedding_dim)
+        return Layer("Embedding", module.num_embeddings, module.embedding_dim)
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        return Layer(kind, module.in_channels * math.prod(module.kernel_size), module.out_channels, module.groups)
+        kernel = math.prod(module.kernel_size)
+        kind = f"Conv{len(module.kernel_size)}d"
+        return Layer(kind, module.in_channels * kernel, module.out_channels, module.groups, kernel)
     if isinstance(module, nn.MultiheadAttention) and module._qkv_same_embed_dim:
         # Query, key and value are one packed projection; the output projection is a layer of its own.
-        return Layer(kind, module.embed_dim, 3 * module.embed_dim)
+        return Layer("MultiheadAttention", module.embed_dim, 3 * module.embed_dim)
     return None
 
 

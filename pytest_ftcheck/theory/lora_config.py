@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..methods import LoRA
+from .placement import kind_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
 # Settings that decide which modules are adapted, or by how much.
-COUNTED = ("exclude_modules", "layers_to_transform", "layers_pattern", "lora_bias")
+COUNTED = ("exclude_modules", "layers_to_transform", "layers_pattern", "lora_bias", "target_parameters")
 # Settings and initialisations of peft 0.21.2 whose counts follow a rule of their own: no closed form is claimed.
 UNKNOWN = (
     *("arrow_config", "ensure_weight_tying", "eva_config", "kasa_config", "layer_replication", "megatron_config"),
-    *("monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "use_qalora"),
+    *("monteclora_config", "trainable_token_indices", "use_bdlora", "use_qalora"),
 )
 UNKNOWN_INITS = ("eva", "mica")
 
@@ -24,12 +25,18 @@ def has_closed_form(method: LoRA) -> bool:
     return method.init not in UNKNOWN_INITS and not any(method.options.get(name) for name in UNKNOWN)
 
 
+def has_other_counts(config: PeftConfig) -> bool:
+    """Whether a configuration of another method than LoRA has a setting whose counts follow a rule of their own."""
+    return any(getattr(config, name, None) for name in (*UNKNOWN, "target_parameters"))
+
+
 def lora_of(config: PeftConfig) -> LoRA | None:
-    """The declaration that a LoraConfig means; None for another method, or for one that targets no module."""
+    """The declaration that a LoraConfig means; None for another method, or for one that targets nothing."""
     settings: Any = config
     targets = getattr(settings, "target_modules", None)
+    targets_nothing = targets is not None and not targets and not getattr(settings, "target_parameters", None)
     # AdaLoraConfig is a LoraConfig too, but not of this type.
-    if getattr(config.peft_type, "value", config.peft_type) != "LORA" or (targets is not None and not targets):
+    if kind_of(config) != "LORA" or targets_nothing:
         return None
     return LoRA(
         r=settings.r,

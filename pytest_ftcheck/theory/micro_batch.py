@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .layers import Layer
 
 # Settings of peft 0.21.2 under which an adapter computes something else than B A x.
-OTHER_PRODUCTS = ("alora_invocation_tokens", "velora_config")
+OTHER_PRODUCTS = ("alora_invocation_tokens", "target_parameters", "velora_config")
 
 
 class MicroBatch:
@@ -179,8 +179,8 @@ def _lora(method: Method) -> LoRA | None:
 
 def _declared(model: nn.Module, method: Method, decoder: Decoder) -> dict[str, ModuleForm]:
     """Module name -> what it trains. Raises RecipeError for an adapter that computes something else than B A x."""
-    form = parameter_form(model, method)
-    if form is None or _has_other_products(method):
+    form = None if _has_other_products(method) else parameter_form(model, method)
+    if form is None:
         raise RecipeError(f"FLOPs: no closed form for {method.label}; allowed: Full(...), and LoRA or DoRA adapters")
     modules = {module.name: module for module in form.modules}
     if isinstance(method, Full):
@@ -191,5 +191,6 @@ def _declared(model: nn.Module, method: Method, decoder: Decoder) -> dict[str, M
 
 def _has_other_products(method: Method) -> bool:
     if isinstance(method, Peft):
-        return any(getattr(method.config, name, None) for name in OTHER_PRODUCTS)
+        is_lora = lora_of(method.config) is not None
+        return not is_lora or any(getattr(method.config, name, None) for name in OTHER_PRODUCTS)
     return isinstance(method, LoRA) and any(method.options.get(name) for name in OTHER_PRODUCTS)

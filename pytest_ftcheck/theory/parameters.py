@@ -1,27 +1,29 @@
 """How many parameters each module must have and train under a declared method, worked out from the base model.
 
-The closed forms are those of LoRA (Hu et al. 2021, arXiv 2106.09685) and DoRA (Liu et al. 2024, arXiv 2402.09353) as
-peft 0.21.2 builds them; they need no weights, so a model on ``torch.device("meta")`` will do.
+The closed forms are those of full fine-tuning and of the PEFT methods in ``forms/``, as peft 0.21.2 builds them; they
+need no weights, so a model on ``torch.device("meta")`` will do. Buffers are no parameters, here as in PEFT's own count.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..codec import Record
 from ..errors import RecipeError
 from ..methods import Full, LoRA
-from .layers import ADAPTABLE, Layer, layers_of
-from .lora_config import has_closed_form, lora_of
-from .targets import USUAL_HEADS, are_rewritten, closest_names, rank_of, saved_names, targeted_modules
+from .adapters import adapters_of
+from .growth import Growth
+from .placement import Placement, placement_of
+from .targets import USUAL_HEADS, closest_names, saved_names
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..methods import Method
+    from .forms.adapter import Adapter
 
 # What wrappers put into a parameter's name: torch.compile, FSDP, activation checkpointing, and three of PEFT's.
 WRAPPERS = {
@@ -39,8 +41,8 @@ ADAPTERS = (
 class ModuleForm(Record):
     """The parameters that one module directly owns, its adapter included.
 
-    ``base`` is how many it owns before adaptation and ``bias`` how many of these are its bias. An adapter of rank
-    ``rank`` trains ``per_rank`` parameters per unit of rank (0: no adapter).
+    ``base`` is how many it owns before adaptation and ``bias`` how many of these are its bias. An adapter has rank
+    ``rank`` (0: its method has none) and grows with it as ``growth`` says; without an adapter there is no growth.
     """
 
     name: str
@@ -50,7 +52,7 @@ class ModuleForm(Record):
     base: int = 0
     bias: int = 0
     rank: int = 0
-    per_rank: int = 0
+    growth: tuple[Growth, ...] = ()
 
     @property
     def added(self) -> int:
@@ -78,15 +80,16 @@ class ParameterForm(Record):
 def parameter_form(model: nn.Module, method: Method) -> ParameterForm | None:
     """The closed form of the base ``model`` under ``method``; None for a PEFT method that none is known for.
 
-    Raises RecipeError where the declaration names a module that is not there, or that LoRA cannot adapt.
+    Raises RecipeError where the declaration names a module that is not there, or that the method cannot adapt.
     """
     if isinstance(method, Full):
         modules = _full_modules(model, method)
     else:
-        lora = method if isinstance(method, LoRA) else lora_of(method.config)
-        if lora is None or not has_closed_form(lora) or are_rewritten(model, lora):
+        declared = method if isinstance(method, LoRA) else method.config
+        adapters, placement = adapters_of(model, declared), placement_of(declared)
+        if adapters is None or _copies_are_nested(model, placement):
             return None
-        modules = _lora_modules(model, lora)
+        modules = _adapted_modules(model, placement, adapters)
     total, trainable = sum(m.total for m in modules), sum(m.trainable for m in modules)
     return ParameterForm(method.label, total, trainable, modules)
 
@@ -139,15 +142,16 @@ def _full_modules(model: nn.Module, method: Full) -> tuple[ModuleForm, ...]:
     )
 
 
-def _lora_modules(model: nn.Module, method: LoRA) -> tuple[ModuleForm, ...]:
+def _adapted_modules(model: nn.Module, placement: Placement, adapters: Mapping[str, Adapter]) -> tuple[ModuleForm, ...]:
     sizes, biases = _sizes(model)
-    copies = _copies(model, method)
-    adapters = _adapters(model, method)
+    copies = _copies(model, placement)
+    # The base may be wrapped itself (torch.compile): its modules are called as in observed names.
+    named = {base_name(f"{name}.weight"): adapter for name, adapter in adapters.items()}
     return tuple(
         _copied(name, sizes[name], biases[name], copies[name])
         if name in copies
-        else _adapted(name, sizes[name], biases[name], adapters.get(name), method)
-        for name in dict.fromkeys([*sizes, *adapters, *copies])
+        else _adapted(name, sizes[name], biases[name], named.get(name), placement.bias)
+        for name in dict.fromkeys([*sizes, *named, *copies])
     )
 
 
@@ -156,54 +160,44 @@ def _copied(name: str, size: int, bias: int, copy: int) -> ModuleForm:
     return ModuleForm(name, size + copy, copy, "a trained copy", size, bias)
 
 
-def _adapted(name: str, size: int, bias: int, adapter: tuple[Layer, int] | None, method: LoRA) -> ModuleForm:
-    trained_bias = bias if method.bias == "all" or (method.bias == "lora_only" and adapter) else 0
+def _adapted(name: str, size: int, bias: int, adapter: Adapter | None, biases: str) -> ModuleForm:
+    """``biases``: whether none train, all, or those of adapted layers ("lora_only", "vera_only")."""
+    trained_bias = bias if biases == "all" or (biases.endswith("_only") and adapter) else 0
     tail = ", bias" if trained_bias else ""
     if adapter is None:
         return ModuleForm(name, size, trained_bias, tail.lstrip(", "), size, bias)
-    layer, rank = adapter
-    # DoRA learns the length of each output's weight; lora_bias gives B a bias.
-    vectors = int(method.use_dora) + int(bool(method.options.get("lora_bias")))
-    added = rank * layer.per_rank + vectors * layer.outputs
-    note = f"r={rank} on {layer}{', DoRA' if method.use_dora else ''}{tail}"
-    return ModuleForm(name, size + added, added + trained_bias, note, size, bias, rank, layer.per_rank)
+    trainable = adapter.size - adapter.frozen + trained_bias
+    note = adapter.note + tail
+    return ModuleForm(name, size + adapter.size, trainable, note, size, bias, adapter.rank, adapter.growth)
 
 
-def _adapters(model: nn.Module, method: LoRA) -> dict[str, tuple[Layer, int]]:
-    """Base name -> (layer, rank) of every layer that gets an adapter."""
-    adapters: dict[str, tuple[Layer, int]] = {}
-    for name in targeted_modules(model, method):
-        module, rank = model.get_submodule(name), rank_of(method, name)
-        layers = layers_of(name, module)
-        if not layers:
-            raise RecipeError(f"LoRA cannot adapt {name}, a {type(module).__name__}; allowed: {ADAPTABLE}")
-        for layer_name, layer in layers.items():
-            if rank % layer.groups:
-                raise RecipeError(f"LoRA.r is {rank} for {name}; allowed: a multiple of its {layer.groups} groups")
-            adapters[base_name(f"{layer_name}.weight")] = layer, rank
-    return adapters
-
-
-def _copies(model: nn.Module, method: LoRA) -> Counter[str]:
+def _copies(model: nn.Module, placement: Placement) -> Counter[str]:
     """Base name -> parameters of the copy that ``modules_to_save`` makes."""
     copies: Counter[str] = Counter()
-    for name in saved_modules(model, method):
+    for name in saved_modules(model, placement):
         for parameter_name, parameter in model.get_submodule(name).named_parameters():
             copies[base_name(f"{name}.{parameter_name}")] += parameter.numel()
     return copies
 
 
-def saved_modules(model: nn.Module, method: LoRA) -> list[str]:
+def saved_modules(model: nn.Module, placement: Placement) -> list[str]:
     """The modules that ``modules_to_save`` means; PEFT matches the last letters, so ``head`` is ``lm_head`` too."""
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
-    unknown = [saved for saved in method.modules_to_save if not any(name.endswith(saved) for name in names)]
+    unknown = [saved for saved in placement.modules_to_save if not any(name.endswith(saved) for name in names)]
     # PEFT itself lists every usual name of a head, whichever of them the model has.
-    _refuse(model, "LoRA.modules_to_save", [saved for saved in unknown if saved not in USUAL_HEADS])
+    _refuse(model, f"{placement.owner}.modules_to_save", [saved for saved in unknown if saved not in USUAL_HEADS])
+    endings = saved_names(placement)
     outermost: list[str] = []
     for name in names:
-        if name.endswith(saved_names(method)) and not name.startswith(tuple(f"{outer}." for outer in outermost)):
+        if name.endswith(endings) and not name.startswith(tuple(f"{outer}." for outer in outermost)):
             outermost.append(name)
     return outermost
+
+
+def _copies_are_nested(model: nn.Module, placement: Placement) -> bool:
+    """Whether ``modules_to_save`` names a module and a part of it: PEFT copies the part again, inside both."""
+    copied = [name for name, _ in model.named_modules() if name.endswith(saved_names(placement))]
+    return any(inner.startswith(f"{outer}.") for outer in copied for inner in copied)
 
 
 def _sizes(model: nn.Module) -> tuple[Counter[str], Counter[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from checks.adapting import adapted_with, recipe
+from peft import AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, VeraConfig
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -13,6 +14,7 @@ from pytest_ftcheck import Full, Job, LoRA, Peft, Recipe
 from pytest_ftcheck.checks.verdict import Verdict
 from pytest_ftcheck.tasks import loop
 from pytest_ftcheck.tasks.instruction import instruction_recipe
+from pytest_ftcheck.training import adapt as put_on
 
 VerdictOn = Callable[..., Verdict]
 
@@ -51,7 +53,7 @@ def test_a_vocabulary_resized_while_adapting_is_no_departure(verdict_on: Verdict
 
 
 def test_a_head_left_out_of_a_method_without_a_closed_form_is_found(verdict_on: VerdictOn) -> None:
-    from peft import IA3Config, get_peft_model
+    from peft import OFTConfig, get_peft_model
 
     def frozen_score(model: nn.Module, method: Any) -> nn.Module:
         adapted = get_peft_model(model, method.config)
@@ -59,7 +61,7 @@ def test_a_head_left_out_of_a_method_without_a_closed_form_is_found(verdict_on: 
             parameter.requires_grad_(parameter.requires_grad and "score" not in name)
         return adapted
 
-    method = Peft(IA3Config(target_modules=["k_proj"], feedforward_modules=[], task_type="SEQ_CLS"))
+    method = Peft(OFTConfig(target_modules=["k_proj"], r=4, oft_block_size=0, task_type="SEQ_CLS"))
     sound = classification(lora=method)
     assert verdict_on("trainable-as-declared", sound).status == "passed"
     verdict = verdict_on("trainable-as-declared", sound.replace(adapt=frozen_score))
@@ -67,9 +69,9 @@ def test_a_head_left_out_of_a_method_without_a_closed_form_is_found(verdict_on: 
 
 
 def test_a_base_that_trains_beside_a_method_without_a_closed_form_is_found(verdict_on: VerdictOn) -> None:
-    from peft import IA3Config, get_peft_model
+    from peft import OFTConfig, get_peft_model
 
-    method = Peft(IA3Config(target_modules=["k_proj"], feedforward_modules=[]))
+    method = Peft(OFTConfig(target_modules=["k_proj"], r=4, oft_block_size=0))
 
     def adapt(model: nn.Module, method: Any) -> nn.Module:
         adapted = get_peft_model(model, method.config)
@@ -78,6 +80,30 @@ def test_a_base_that_trains_beside_a_method_without_a_closed_form_is_found(verdi
 
     verdict = verdict_on("trainable-as-declared", recipe(lora=method, adapt=adapt))
     assert "2,048 parameters of the base train beside the adapter" in verdict.findings[0].summary
+
+
+OTHERS: dict[str, Any] = {
+    "IA3": IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
+    "VeRA": VeraConfig(r=4, target_modules=["k_proj", "down_proj"]),
+    "AdaLoRA": AdaLoraConfig(init_r=3, target_r=2, total_step=100, target_modules=["k_proj", "down_proj"]),
+    "LoHa": LoHaConfig(r=2, target_modules=["k_proj", "down_proj"]),
+    "LoKr": LoKrConfig(r=2, target_modules=["k_proj", "down_proj"]),
+}
+
+
+@pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS.keys())
+def test_a_module_whose_adapter_is_frozen_is_named_for_every_method(verdict_on: VerdictOn, config: Any) -> None:
+    def frozen(model: nn.Module, method: Any) -> nn.Module:
+        adapted = put_on(model, method)
+        for name, parameter in adapted.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and "down_proj" not in name)
+        return adapted
+
+    sound = recipe(lora=Peft(config))
+    assert verdict_on("trainable-as-declared", sound).status == "passed"
+    found = verdict_on("trainable-as-declared", sound.replace(adapt=frozen)).findings[0]
+    assert "mlp.down_proj" in found.summary
+    assert "the adapter is frozen" in found.summary
 
 
 def classification(**changes: Any) -> Recipe:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pytest_ftcheck.lora.adapter import Adapter
 from pytest_ftcheck.methods import LoRA
 from pytest_ftcheck.theory.parameters import saved_modules
+from pytest_ftcheck.theory.placement import placement_of
 from pytest_ftcheck.theory.targets import alpha_of, rank_of, targeted_modules
 
 from .reference import ReferenceLayer
@@ -51,7 +52,7 @@ class ReferenceNetwork(nn.Module):
     def __init__(self, model: nn.Module, config: LoRA) -> None:
         super().__init__()
         self.config = config
-        self.names, saved = self.targets(model), saved_modules(model, config)
+        self.names, saved = self.targets(model), saved_modules(model, placement_of(config))
         self.model: Any = model.requires_grad_(False)
         for name in self.names:
             model.set_submodule(name, LayerOfModel(model.get_submodule(name), self.config_of(name)))

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
-from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftConfig, get_peft_model
+from peft import BOFTConfig, LoraConfig, PeftConfig, PromptTuningConfig, get_peft_model
+from theory.built import Alone, assert_form_is_what_peft_builds, form_of
 from torch import nn
-from transformers import MixtralConfig, MixtralForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from pytest_ftcheck.errors import RecipeError
@@ -18,29 +17,6 @@ from pytest_ftcheck.theory.differences import observed_modules
 from pytest_ftcheck.theory.parameters import ParameterForm, base_name, frozen_names, parameter_form
 
 WTE = 50257 * 768
-
-
-class Alone(nn.Module):
-    """A model of one layer, and a LayerNorm that is never adapted."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer, self.norm = layer, nn.LayerNorm(4)
-
-
-def form_of(model: nn.Module, method: Full | LoRA | Peft) -> ParameterForm:
-    form = parameter_form(model, method)
-    assert form is not None
-    return form
-
-
-def assert_form_is_what_peft_builds(model: nn.Module, method: LoRA) -> ParameterForm:
-    """Compares every module, and the two totals with PEFT's own count."""
-    form = form_of(model, method)
-    adapted = get_peft_model(model, method.to_peft())
-    assert {m.name: (m.total, m.trainable) for m in form.modules} == observed_modules(adapted)
-    assert (form.trainable, form.total) == adapted.get_nb_trainable_parameters()
-    return form
 
 
 # Trainable and all parameters of GPT-2, counted by hand (c_attn is 768 x 2304 in twelve blocks).
@@ -179,14 +155,14 @@ def test_a_lora_config_has_the_form_of_its_declaration(small: nn.Module) -> None
     config = LoraConfig(
         r=3, target_modules=["c_attn", "wte"], bias="all", exclude_modules=["h.0.attn.c_attn"], rank_pattern={"wte": 2}
     )
-    form = form_of(small, Peft(config))
-    assert {m.name: (m.total, m.trainable) for m in form.modules} == observed_modules(get_peft_model(small, config))
+    assert_form_is_what_peft_builds(small, Peft(config))
 
 
 NO_FORM: dict[str, PeftConfig] = {
-    "IA3": IA3Config(target_modules=["c_attn"], feedforward_modules=[]),
-    "AdaLoRA": AdaLoraConfig(target_modules=["c_attn"], total_step=10),
-    "expert parameters": LoraConfig(target_modules=[], target_parameters=["c_attn.weight"]),
+    "BOFT": BOFTConfig(target_modules=["c_attn"], boft_block_size=2),
+    "prompts": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+    "a copy in a copy": LoraConfig(target_modules=["c_attn"], modules_to_save=["h.1", "h.1.ln_1"]),
+    "nothing targeted": LoraConfig(target_modules=[]),
     "trained tokens": LoraConfig(target_modules=["c_attn"], trainable_token_indices=[0]),
     "ranks set by the data": LoraConfig(target_modules=["c_attn"], init_lora_weights="eva"),
 }
@@ -195,33 +171,6 @@ NO_FORM: dict[str, PeftConfig] = {
 @pytest.mark.parametrize("config", NO_FORM.values(), ids=NO_FORM.keys())
 def test_no_form_is_claimed_where_none_is_known(small: nn.Module, config: PeftConfig) -> None:
     assert parameter_form(small, Peft(config)) is None
-
-
-@pytest.fixture
-def experts() -> nn.Module:
-    """A mixture of two experts a layer, which are one stacked parameter from transformers 5 on."""
-    config = MixtralConfig(
-        vocab_size=17,
-        hidden_size=16,
-        intermediate_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=2,
-    )
-    return MixtralForCausalLM(config)
-
-
-def test_attention_targets_beside_stacked_experts_have_their_closed_form(experts: nn.Module) -> None:
-    assert_form_is_what_peft_builds(experts, LoRA(r=2, target_modules=["q_proj", "v_proj"]))
-
-
-@pytest.mark.skipif(int(transformers.__version__.split(".")[0]) < 5, reason="experts are modules of their own")
-@pytest.mark.parametrize("targets", ["all-linear", None, r".*q_proj", ["q_proj", "w1"], ["q_proj", "gate"]], ids=str)
-def test_no_form_is_claimed_where_peft_rewrites_the_targets(
-    experts: nn.Module, targets: list[str] | str | None
-) -> None:
-    assert parameter_form(experts, LoRA(r=2, target_modules=targets)) is None
 
 
 def test_a_form_survives_json(small: nn.Module) -> None:
