@@ -26,8 +26,10 @@ from pytest_ftcheck.lora import (
     linear_layers,
     tiny_models,
 )
+from pytest_ftcheck.lora.networks.network import Network
 from pytest_ftcheck.lora.state import CONTENTS
 from pytest_ftcheck.lora.strategies.cases import DTYPES
+from pytest_ftcheck.lora.strategies.networks import NETWORKS
 
 LAYERS = (linear_layers, conv1d_layers, embeddings, conv_layers, attention_layers, expert_parameters)
 # Its deadline and its health checks are hypothesis's own, whatever profile is loaded here.
@@ -163,8 +165,9 @@ def test_what_fails_shrinks_to_the_smallest_layer(strategy: Any, fails: Any, exp
 def test_attention_and_models_shrink_too() -> None:
     attention = smallest(attention_layers(), lambda layer: layer.num_heads >= 2)
     assert (attention.num_heads, attention.embed_dim, attention.in_proj_bias) == (2, 2, None)
-    model = smallest(tiny_models(), lambda model: model.config.num_hidden_layers == 2)
-    assert (type(model).__name__, model.config.hidden_size) == ("LlamaForCausalLM", 8)
+    # What tiny_models builds: to build each of them takes most of the time.
+    network = smallest(NETWORKS["model"], lambda network: network.layers == 2)
+    assert network == Network("Llama", layers=2, width=8)
 
 
 def test_the_same_weights_are_drawn_for_a_failing_example_again() -> None:
