@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from checks.adapted_models import failed, lora_recipe
+from checks import other_methods
+from checks.adapted_models import failed, lora_recipe, verdicts
+from checks.other_methods import CHANGES, OTHERS, recipe_of
 
-from pytest_ftcheck import LoRA
+from pytest_ftcheck import LoRA, Peft
 from pytest_ftcheck.training import adapt
 
 
@@ -33,3 +35,21 @@ def test_each_setting_is_held_to_the_declaration(name: str, value: object) -> No
 
     found = failed(lora_recipe().replace(adapt=otherwise), "adapter-configured-as-declared")
     assert f"instead of {getattr(lora_recipe().lora, name)}" in found["adapter-configured-as-declared"]
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_other_methods_are_held_to_their_settings_and_places(method: str) -> None:
+    checks = ("adapter-configured-as-declared", "adapters-are-where-declared")
+    found = verdicts(recipe_of(method), *checks)
+    assert {one.status for one in found.values()} == {"passed"}
+    name, value = CHANGES[method]
+    broken = failed(recipe_of(method).replace(adapt=other_methods.adapted_with(**{name: value})), *checks)
+    assert f"{name}: {value} instead of" in broken["adapter-configured-as-declared"]
+    fewer = recipe_of(method).replace(adapt=other_methods.adapted_with(target_modules={"k_proj"}))
+    assert "mlp.down_proj" in failed(fewer, *checks)["adapters-are-where-declared"]
+
+
+def test_another_method_than_the_declared_one_is_named() -> None:
+    broken = recipe_of("LoHa").replace(adapt=lambda model, method: adapt(model, Peft(OTHERS["LoKr"])))
+    found = failed(broken, "adapter-configured-as-declared")["adapter-configured-as-declared"]
+    assert "peft_type: LOKR instead of LOHA" in found

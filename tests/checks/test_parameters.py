@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from checks.adapting import adapted_with, recipe
-from peft import AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, VeraConfig
+from checks.other_methods import OTHERS, recipe_of
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -82,24 +82,15 @@ def test_a_base_that_trains_beside_a_method_without_a_closed_form_is_found(verdi
     assert "2,048 parameters of the base train beside the adapter" in verdict.findings[0].summary
 
 
-OTHERS: dict[str, Any] = {
-    "IA3": IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]),
-    "VeRA": VeraConfig(r=4, target_modules=["k_proj", "down_proj"]),
-    "AdaLoRA": AdaLoraConfig(init_r=3, target_r=2, total_step=100, target_modules=["k_proj", "down_proj"]),
-    "LoHa": LoHaConfig(r=2, target_modules=["k_proj", "down_proj"]),
-    "LoKr": LoKrConfig(r=2, target_modules=["k_proj", "down_proj"]),
-}
-
-
-@pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS.keys())
-def test_a_module_whose_adapter_is_frozen_is_named_for_every_method(verdict_on: VerdictOn, config: Any) -> None:
+@pytest.mark.parametrize("method", OTHERS)
+def test_a_module_whose_adapter_is_frozen_is_named_for_every_method(verdict_on: VerdictOn, method: str) -> None:
     def frozen(model: nn.Module, method: Any) -> nn.Module:
         adapted = put_on(model, method)
         for name, parameter in adapted.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and "down_proj" not in name)
         return adapted
 
-    sound = recipe(lora=Peft(config))
+    sound = recipe_of(method)
     assert verdict_on("trainable-as-declared", sound).status == "passed"
     found = verdict_on("trainable-as-declared", sound.replace(adapt=frozen)).findings[0]
     assert "mlp.down_proj" in found.summary
