@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from checks.adapted_models import failed, gpt2, lora_recipe, verdicts
+from checks.adapted_models import failed, gpt2, lora_recipe, tiny_mixtral, verdicts
+
+from pytest_ftcheck.training import adapt
 
 
 def test_an_alpha_pattern_that_is_ignored_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +81,17 @@ def test_convolutions_and_embeddings_of_a_plain_module_follow_their_formula() ->
     found = verdicts(recipe.replace(loss=loss), "adapter", "saving")
     assert {id: str(v) for id, v in found.items() if v.failed} == {}
     assert found["layer-follows-its-formula"].status == "passed"
+
+
+def test_patterns_of_stacked_experts_are_looked_up_by_the_parameter() -> None:
+    recipe = lora_recipe(
+        tiny_mixtral,
+        target_modules=["q_proj"],
+        options={"target_parameters": ["experts.gate_up_proj", "experts.down_proj"]},
+        rank_pattern={"experts.down_proj": 2},
+        alpha_pattern={"experts.down_proj": 3},
+    )
+    assert verdicts(recipe, "scaling-as-declared")["scaling-as-declared"].status == "passed"
+    forgetful = recipe.replace(adapt=lambda model, method: adapt(model, replace(method, alpha_pattern={})))
+    found = failed(forgetful, "scaling-as-declared")["scaling-as-declared"]
+    assert "mlp.experts by 8 instead of alpha/r = 3/2 = 1.5" in found
