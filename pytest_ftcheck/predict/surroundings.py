@@ -15,6 +15,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils import _foreach_utils, data
 from torch.utils._device import DeviceContext
 
+from .accumulation import Accumulation
 from .attention import let_masks_be_left_out, route_attention
 from .autocast import route_autocast
 from .cuda import pretend_cuda
@@ -37,6 +38,7 @@ def prepare_process(gpu: Gpu, device: FakeDevice, timeline: Timeline) -> list[An
     _leave_out_compilation(timeline)
     let_experts_run()
     let_masks_be_left_out()
+    timeline.accumulation = Accumulation(device)
     if device.type == "cpu":
         return []
     # Both choose the kernels that take many tensors at once by the exact type of these.

@@ -11,6 +11,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorDeviceMismatchError
 
 from ..observers.memory import Event, LiveBytes
+from .accumulation import SUM_IN_PLACE, Accumulation
 from .device import CUDA, FAKE_GPU, FakeDevice
 from .gpu import Gpu
 from .journal import Journal
@@ -58,6 +59,8 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
         # Thread of autograd -> how many events there were when cuBLAS got its handle, which is one for each thread.
         self._handles: dict[bool, int] = {}
         self._op = "outside"
+        # Which sums a real engine makes in place; counted out where a training is carried out (prepare_process).
+        self.accumulation: Accumulation | None = None
 
     @property
     def handles_at(self) -> tuple[int, ...]:
@@ -73,6 +76,8 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
                 # A prediction for the CPU has the batch, which is real, on the same device.
                 return super().__torch_dispatch__(func, types, args, kwargs)
             return func(*args, **self.device.unpinned(kwargs))
+        if self.accumulation is not None and self.accumulation.is_in_place(func, args):
+            func = SUM_IN_PLACE
         name = func._schema.name
         if name in READS:
             return self.values.read(func, args)
