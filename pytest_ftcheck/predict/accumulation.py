@@ -35,8 +35,9 @@ class Accumulation:
 def holders(args: tuple[Any, ...]) -> Holders:
     """How many hold the first operand in C++, in Python, and its memory."""
     storage = args[0].untyped_storage()
-    memory = torch._C._storage_Use_Count(storage._cdata)  # type: ignore[attr-defined]
-    return args[0]._use_count(), sys.getrefcount(args[0]), memory
+    memory = torch._C._storage_Use_Count(storage._cdata)
+    tensor_holders: int = args[0]._use_count()
+    return tensor_holders, sys.getrefcount(args[0]), memory
 
 
 def _by_the_engine(args: tuple[Any, ...]) -> bool:
@@ -70,5 +71,6 @@ def _counted(device: FakeDevice) -> Holders:
     """Who holds the first gradient of a tensor that is used twice, when the second one comes."""
     with torch.enable_grad(), _Count(device) as count:
         used_twice = device.empty(like=torch.empty(2)).requires_grad_() * 1
-        torch.cat([used_twice.sin(), used_twice.cos()]).sum().backward()
-    return count.found
+        torch.cat([used_twice.sin(), used_twice.cos()]).sum().backward()  # type: ignore[no-untyped-call]
+    found: Holders = count.found
+    return found

@@ -24,6 +24,7 @@ from .experts import let_experts_run
 from .gpu import Gpu
 from .norm import route_norm
 from .placement import let_modules_move
+from .softmax import route_softmax
 from .tensors import answer_for_contents, show_as_cuda
 from .timeline import Timeline
 
@@ -50,7 +51,7 @@ def prepare_process(gpu: Gpu, device: FakeDevice, timeline: Timeline) -> list[An
     pretend_cuda(gpu, timeline)
     for name in ("tensor", "as_tensor", "asarray"):
         setattr(torch, name, _made_on_the_cpu_first(getattr(torch, name)))
-    return [route_attention(gpu), route_norm(), *route_autocast(device)]
+    return [route_attention(gpu), route_norm(), route_softmax(), *route_autocast(device)]
 
 
 def _load_data_in_this_process() -> None:

@@ -25,7 +25,7 @@ HELD: list[Tensor] = []
 
 def hold(tensor: Tensor) -> Tensor:
     """``tensor``, the gradient of which somebody keeps."""
-    tensor.register_hook(HELD.append)
+    tensor.register_hook(HELD.append)  # type: ignore[no-untyped-call]
     return tensor
 
 
@@ -47,7 +47,7 @@ USES: dict[str, tuple[Use, list[str]]] = {
 }
 
 
-class Listening(Timeline):
+class Listening(Timeline):  # type: ignore[no-untyped-call]
     """Keeps the names of the sums."""
 
     sums: list[str]
