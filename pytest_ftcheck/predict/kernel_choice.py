@@ -17,11 +17,13 @@ from torch import Tensor
 from .gpu import Gpu
 
 HALF = (torch.float16, torch.bfloat16)
-# torch's order. The first is asked first where cuDNN is new enough (9.15.1), which it is in the packages of torch 2.11
-# and later, and the GPU is a Hopper, or a Blackwell of a data centre.
+# torch's order. cuDNN is asked first where it is new enough (9.15.1) and the GPU is a Hopper, or a Blackwell of a data
+# centre. Packages of torch 2.11 and later have such a cuDNN (9.19) where they are for CUDA 13, as those of PyPI are;
+# those for CUDA 12 have an older one.
 ORDER = ("flash", "efficient", "math", "cudnn")
 CUDNN_FIRST = ("cudnn", "flash", "efficient", "math")
 PREFERS_CUDNN = ((9, 0), (10, 0), (10, 3))
+NEW_CUDNN = 91501
 VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
@@ -73,7 +75,13 @@ def chosen_kernel(gpu: Gpu, call: Call) -> str:
 def order(gpu: Gpu) -> tuple[str, ...]:
     """The kernels in the order in which torch tries them on ``gpu``."""
     deprioritized = os.environ.get("TORCH_CUDNN_SDPA_DEPRIORITIZED") == "1"
-    return CUDNN_FIRST if gpu.capability in PREFERS_CUDNN and VERSION >= (2, 11) and not deprioritized else ORDER
+    return CUDNN_FIRST if gpu.capability in PREFERS_CUDNN and has_new_cudnn() and not deprioritized else ORDER
+
+
+def has_new_cudnn() -> bool:
+    """Whether cuDNN is one that torch asks first: the one that is there, or that torch from PyPI would bring."""
+    installed = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return installed >= NEW_CUDNN if installed is not None else VERSION >= (2, 11)
 
 
 def _fused(call: Call, grouping: bool) -> bool:

@@ -16,8 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cloudpickle
-
 from ..content import is_installed
 from ..errors import PredictionError
 from ..failures import one_line
@@ -48,6 +46,9 @@ def unpacked(parcel: bytes) -> Request:
 
 
 def _dumps(value: Any) -> bytes:
+    # Here and below: a fork needs no parcel, and so does not need the package.
+    import cloudpickle
+
     parcel = cloudpickle.dumps(value)
     assert isinstance(parcel, bytes)
     return parcel
@@ -71,6 +72,8 @@ def _cannot_be_sent(recipe: Recipe, error: Exception) -> PredictionError:
 @contextlib.contextmanager
 def _by_value(modules: list[ModuleType]) -> Iterator[None]:
     """Send what these modules define as it is, not by name."""
+    import cloudpickle
+
     ours = [module for module in modules if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
     for module in ours:
         cloudpickle.register_pickle_by_value(module)

@@ -15,6 +15,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils import _foreach_utils, data
 from torch.utils._device import DeviceContext
 
+from .accumulation import Accumulation
 from .attention import let_masks_be_left_out, route_attention
 from .autocast import route_autocast
 from .cuda import pretend_cuda
@@ -23,6 +24,7 @@ from .experts import let_experts_run
 from .gpu import Gpu
 from .norm import route_norm
 from .placement import let_modules_move
+from .softmax import route_softmax
 from .tensors import answer_for_contents, show_as_cuda
 from .timeline import Timeline
 
@@ -37,6 +39,7 @@ def prepare_process(gpu: Gpu, device: FakeDevice, timeline: Timeline) -> list[An
     _leave_out_compilation(timeline)
     let_experts_run()
     let_masks_be_left_out()
+    timeline.accumulation = Accumulation(device)
     if device.type == "cpu":
         return []
     # Both choose the kernels that take many tensors at once by the exact type of these.
@@ -48,7 +51,7 @@ def prepare_process(gpu: Gpu, device: FakeDevice, timeline: Timeline) -> list[An
     pretend_cuda(gpu, timeline)
     for name in ("tensor", "as_tensor", "asarray"):
         setattr(torch, name, _made_on_the_cpu_first(getattr(torch, name)))
-    return [route_attention(gpu), route_norm(), *route_autocast(device)]
+    return [route_attention(gpu), route_norm(), route_softmax(), *route_autocast(device)]
 
 
 def _load_data_in_this_process() -> None:

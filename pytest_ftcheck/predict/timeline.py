@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses import fake_tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorDeviceMismatchError
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ..observers.memory import Event, LiveBytes
+from .accumulation import SUM_IN_PLACE, Accumulation
 from .device import CUDA, FAKE_GPU, FakeDevice
 from .gpu import Gpu
 from .journal import Journal
@@ -25,6 +27,8 @@ from .values import READS, Values
 ASKS_FOR_DEVICE = torch.ops.prim.device.default
 # The operations for which CUDA's kernels ask cuBLAS.
 MATRIX_PRODUCTS = {f"aten::{name}" for name in ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "_scaled_mm")}
+# What torch says of fake operands on the CPU and on the GPU: before 2.13, and since.
+TWO_DEVICES = re.compile(r"found (?:two different|at least two) devices,? (?P<one>[\w:]+)(?:,| and) (?P<other>[\w:]+)")
 # What an operation raises that needs the contents of its operands, or has no implementation for fake ones.
 NOT_WITHOUT_CONTENTS = (
     fake_tensor.DataDependentOutputException,
@@ -58,6 +62,8 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
         # Thread of autograd -> how many events there were when cuBLAS got its handle, which is one for each thread.
         self._handles: dict[bool, int] = {}
         self._op = "outside"
+        # Which sums a real engine makes in place; counted out where a training is carried out (prepare_process).
+        self.accumulation: Accumulation | None = None
 
     @property
     def handles_at(self) -> tuple[int, ...]:
@@ -73,6 +79,8 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
                 # A prediction for the CPU has the batch, which is real, on the same device.
                 return super().__torch_dispatch__(func, types, args, kwargs)
             return func(*args, **self.device.unpinned(kwargs))
+        if self.accumulation is not None and self.accumulation.is_in_place(func, args):
+            func = SUM_IN_PLACE
         name = func._schema.name
         if name in READS:
             return self.values.read(func, args)
@@ -100,15 +108,15 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
     def _carried_out(self, func: Any, args: Any, kwargs: Any) -> Any:
         try:
             return self.device.carry_out(func, args, kwargs)
-        except FakeTensorDeviceMismatchError as error:
-            # A mistake of the training's own, which must read as it would in a real run.
-            raise RuntimeError(str(error).replace(FAKE_GPU, CUDA.type)) from None
         except NOT_WITHOUT_CONTENTS as error:
             result = shaped_by_values(self.device, self.values, func, args, kwargs)
             if result is None:
                 raise unsupported(func, self.modules.current(), error) from error
             return result
         except RuntimeError as error:
+            mistake = TWO_DEVICES.search(str(error))
+            if mistake is not None:
+                raise _of_two_devices(mistake["one"], mistake["other"]) from None
             if func.namespace != "aten" and "fake impl" in str(error):
                 raise unsupported(func, self.modules.current(), error) from error
             raise
@@ -122,3 +130,9 @@ class Timeline(LiveBytes):  # type: ignore[no-untyped-call]
             self.origin[self._count] = Origin(name, self.modules.current(), "workspace")
             self.events.append(Event(self._count, rounded, self.phase, self.update))
             self.events.append(Event(self._count, -rounded, self.phase, self.update))
+
+
+def _of_two_devices(one: str, other: str) -> RuntimeError:
+    """A mistake of the training's own, in the words of a real run."""
+    devices = f"{one} and {other}".replace(FAKE_GPU, CUDA.type)
+    return RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {devices}!")

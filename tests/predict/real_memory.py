@@ -56,6 +56,8 @@ def gpu_peaks(recipe: Recipe, method: str, device: str) -> dict[str, int]:
     reserved memory.
     """
     gc.collect()
+    torch.cuda.empty_cache()
+    _first_product(device)
     # Otherwise cuBLAS's workspaces and free blocks of the training before would be part of this one.
     torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.empty_cache()
@@ -64,6 +66,16 @@ def gpu_peaks(recipe: Recipe, method: str, device: str) -> dict[str, int]:
     torch.cuda.synchronize(device)
     stats = torch.cuda.memory_stats(device)
     return {name: stats[f"{name}.all.peak"] for name in ("active_bytes", "allocated_bytes", "reserved_bytes")}
+
+
+@functools.cache
+def _first_product(device: str) -> None:
+    """Let both threads of a training have their workspaces of cuBLAS, where the process has none yet. Newer releases of
+    torch keep them for each thread, and this one cannot clear the backward pass's: it must not lie in a segment that a
+    training needs.
+    """
+    weight = torch.ones(16, 16, device=device, requires_grad=True)
+    (weight @ weight).sum().backward()
 
 
 def _train(

@@ -21,6 +21,8 @@ TORCH = (2, 13)
 @pytest.fixture(autouse=True)
 def version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_choice, "VERSION", TORCH)
+    # And as without a cuDNN here.
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: None)
     monkeypatch.delenv("TORCH_CUDNN_SDPA_DEPRIORITIZED", raising=False)
 
 
@@ -128,3 +130,14 @@ def test_cudnn_is_not_deterministic(strict: bool, kernel: str) -> None:
         stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
         torch.use_deterministic_algorithms(True, warn_only=not strict)
         assert chosen_kernel(GPUS["h100"], a_call()) == kernel
+
+
+@pytest.mark.parametrize(
+    ("installed", "kernel"), [(91002, "flash"), (91500, "flash"), (91501, "cudnn"), (91900, "cudnn")]
+)
+def test_the_cudnn_that_is_installed_decides_whether_it_is_asked_first(
+    installed: int, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packages of one torch for CUDA 12 and for CUDA 13 have different ones."""
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: installed)
+    assert chosen_kernel(GPUS["h100"], a_call()) == kernel
