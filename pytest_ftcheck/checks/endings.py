@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 COMMON = 0.9
 # Of fewer different rows it says nothing.
 FEW = 4
+# What trainers' arguments call the length that they cut rows to.
+MAXIMA = ("max_length", "max_seq_length")
 
 
 @check(
@@ -47,6 +49,9 @@ def end_of_sequence_supervised(evidence: Evidence) -> Iterator[Finding]:
         return
     if not taught.in_decoder and _never_ends(evidence, seen):
         yield _no_end(evidence, len(seen))
+        return
+    if not taught.in_decoder and _all_cut(evidence, seen):
+        yield _cut_at_the_maximum(evidence, seen)
         return
     raise NotApplicable("the rows have no token in common that ends them")
 
@@ -124,6 +129,31 @@ def _never_ends(evidence: Evidence, seen: set[tuple[int, ...]]) -> bool:
     rows = {tuple(one.tokens) for one in answered}
     ragged = len({len(row) for row in rows}) >= FEW
     return bool(ends) and len(rows) >= 2 * FEW and rows == seen and ragged and not any(ends & set(row) for row in rows)
+
+
+def _all_cut(evidence: Evidence, seen: set[tuple[int, ...]]) -> bool:
+    """Whether a trainer has cut every row at its maximal length, before the end that the model knows."""
+    trainer = evidence.standard.job.trainer
+    most = next((v for n in MAXIMA if (v := getattr(trainer and trainer.arguments, n, None)) is not None), None)
+    answered = {tuple(one.tokens) for one in sequences(evidence).sequences if _is_answer(one)}
+    ends = _end_tokens(evidence)
+    return (
+        bool(ends)
+        and len(seen) >= FEW
+        and answered == seen
+        and all(len(row) == most and not ends & set(row) for row in seen)
+    )
+
+
+def _cut_at_the_maximum(evidence: Evidence, seen: set[tuple[int, ...]]) -> Finding:
+    length = len(next(iter(seen)))
+    return Finding(
+        summary=f"all of {len(seen)} different rows are cut at {length} tokens, before any end-of-sequence token",
+        cause="the maximal length is too short for the rows: what they end with is cut away, and rows that lose their "
+        "whole answer are dropped",
+        remedy="raise the maximal length (max_length), or shorten the prompts",
+        evidence=("a model that learns no end never stops",),
+    )
 
 
 def _is_answer(one: Sequence) -> bool:
