@@ -37,11 +37,12 @@ def batch_size_as_declared(evidence: Evidence) -> Iterator[Finding]:
     if any(_is_packed(batch) for batch in seen):
         raise NotApplicable("rows are packed")
     sizes = Counter(len(set(batch.rows)) for batch in seen)
-    usual = max(sizes, key=lambda size: (sizes[size], size))
-    if usual == declared or sizes[usual] < MOST * len(seen) or max(sizes) > usual:
-        return
-    # A loop may take what is declared for an update's rows, and split them.
-    if usual * accumulation == declared or usual >= len(evidence.standard.job.train_data):
+    usual, rows = max(sizes), evidence.standard.job.train_data
+    count = len(rows) if hasattr(rows, "__len__") else 0
+    # Where others are not what an epoch leaves over, batches are made by length, or at random.
+    settled = sizes.keys() <= {usual, count % usual} or sizes[usual] >= MOST * len(seen)
+    # A loop may take what is declared for an update's rows, and split them; or all rows there are.
+    if usual == declared or not settled or usual * accumulation == declared or usual >= count > 0:
         return
     yield Finding(
         summary=f"{sizes[usual]} of {len(seen)} micro-batches have {usual} rows; the recipe declares {declared}",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 COMMON = 0.9
 # Of fewer different rows it says nothing.
 FEW = 4
+# Answers to be cut to length, or of one length by nature, come in fewer.
+LENGTHS = 3
 # What trainers' arguments call the length that they cut rows to.
 MAXIMA = ("max_length", "max_seq_length")
 
@@ -112,7 +114,8 @@ def _cut_off(evidence: Evidence, end: int) -> Iterator[Finding]:
     longest = max((len(one.sequence.tokens) for one in known), default=0)
     cut = [one for one in known if one.is_cut_at_end and one.sequence.tokens[-1] != end]
     short = [one for one in cut if len(one.sequence.tokens) < longest]
-    if short or (cut and len(cut) == len(known)):
+    # Of long rows some may be cut at a maximal length; not most of all.
+    if short or 2 * len(cut) > len(known):
         yield Finding(
             summary=f"{len(cut)} of {len(known)} rows reach the model without the token that ends them in the data, "
             f"{shown(evidence, [end])}",
@@ -127,7 +130,7 @@ def _never_ends(evidence: Evidence, seen: set[tuple[int, ...]]) -> bool:
     ends = _end_tokens(evidence)
     answered = [one for one in sequences(evidence).sequences if _is_answer(one)]
     rows = {tuple(one.tokens) for one in answered}
-    ragged = len({len(row) for row in rows}) >= FEW
+    ragged = len({len(row) for row in rows}) >= LENGTHS
     return bool(ends) and len(rows) >= 2 * FEW and rows == seen and ragged and not any(ends & set(row) for row in rows)
 
 
