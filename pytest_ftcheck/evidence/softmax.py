@@ -44,5 +44,6 @@ def _misfit(gradient: Tensor, form: Tensor) -> Tensor:
     import torch
 
     weight = (gradient * form).sum(-1, keepdim=True) / (form * form).sum(-1, keepdim=True).clamp_min(1e-300)
-    misfit: Tensor = torch.linalg.vector_norm(gradient - weight * form, dim=-1)
-    return misfit / torch.linalg.vector_norm(gradient, dim=-1)
+    left = torch.linalg.vector_norm(gradient - weight * form, dim=-1)
+    misfit: Tensor = left / torch.linalg.vector_norm(gradient, dim=-1)
+    return misfit
