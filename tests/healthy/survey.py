@@ -1,8 +1,9 @@
 """Sound trainings over architectures, methods, precisions and accumulations: the catalogue must be silent on all.
 
-    python -m healthy.survey [--seeds N] [NAME ...]     (from the folder tests; all of them, on two seeds, by default)
+    python -m healthy.survey [--seeds N] [--first-seed N] [NAME ...]
 
-prints a line for each, and what was reported. All of it takes a quarter of an hour of one core.
+(from the folder tests; all of them on two seeds by default) prints a line for each, and what was reported. All of it
+takes a quarter of an hour of one core.
 """
 
 from __future__ import annotations
@@ -95,18 +96,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=0)
     given = parser.parse_args()
     total = count = 0
     for sound in everything():
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             if given.names and not any(name in sound.name for name in given.names):
                 continue
             start = time.perf_counter()
             found, passed = alarms(sound, seed)
             total, count = total + len(found), count + 1
-            print(
-                f"{sound.name} seed {seed}: {passed} passed, {len(found)} alarms, {time.perf_counter() - start:.1f} s"
-            )
+            seconds = time.perf_counter() - start
+            print(f"{sound.name} seed {seed}: {passed} passed, {len(found)} alarms, {seconds:.1f} s", flush=True)
             for verdict in found:
                 print(f"    {verdict}".replace("\n", "\n    "), flush=True)
     print(f"{total} alarms in {count} trainings")
