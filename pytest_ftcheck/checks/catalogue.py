@@ -42,6 +42,7 @@ MODULES = (
         "future",
         "data",
         "data_rows",
+        "masks",
         "positions",
         "evaluated_rows",
         "mode",

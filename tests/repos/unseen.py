@@ -19,7 +19,15 @@ ACCELERATE, SCRIPT = "accelerate_finetune.py", "finetune.py"
 FLAT = "logits[:, :-1].flatten(0, 1)"
 WINDOW = "        window = [collate"
 
+INVERTED = "[0] * len(one) + [1] * (length - len(one))"
+
 UNSEEN: tuple[tuple[Mutant, str], ...] = (
+    (
+        _mutant(
+            "mask_inverted", "llama_loop", ("llama_data.py", "[1] * len(one) + [0] * (length - len(one))", INVERTED)
+        ),
+        "mask-shows-the-rows",
+    ),
     (
         _mutant("not_causal", "plain_loop", ("plain_model.py", "is_causal=True", "is_causal=False"), method="full"),
         "later-tokens-are-not-seen",
