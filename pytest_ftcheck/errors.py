@@ -15,6 +15,10 @@ class TrainingError(FtcheckError):
     """A training ran and cannot be believed: it stopped, diverged, or trained nothing."""
 
 
+class TimeLimitError(TrainingError):
+    """A training took longer than it may; trying it again, or with more data, would take as long."""
+
+
 class DeviceError(FtcheckError):
     """The device that was asked for is not there."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import inspect
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -217,7 +218,12 @@ def train_job(job: Job, method: str, events: Events, updates: Callable[[], int])
     job.on_model = events.attach
     events.attach(job.model)
     try:
-        (job.recipe.train or train)(job)
+        returned = (job.recipe.train or train)(job)
+        if inspect.isgenerator(returned) or inspect.iscoroutine(returned):
+            raise TrainingError(
+                f"{method}: train(job) ran nothing: it returned a {type(returned).__name__}\n"
+                "  likely cause: it holds a yield, or is an async function, so that calling it does not run it"
+            )
     except FtcheckError:
         raise
     except SystemExit as end:

@@ -153,6 +153,7 @@ def batches_do_not_repeat(evidence: Evidence) -> Iterator[Finding]:
     yield from _one_row_in_a_batch(seen, rows)
     if all(len(update.backwards) > job.accumulation for update in evidence.trace.updates):
         raise NotApplicable("every update passes its batches several times (sharpness-aware, or with its own windows)")
+    yield from _one_batch_for_ever(evidence, seen)
     within = rows - job.batch_size * job.accumulation
     again, expected = _batches_again(seen, rows, within)
     if again and INCONCLUSIVE > at_least(again, expected) > 1 / ONCE_IN:
@@ -175,6 +176,26 @@ def _rows_to_go_through(evidence: Evidence, seen: Sequence[Batch]) -> int:
         return len(stream(evidence).known)
     except NotApplicable:
         return len({content for batch in seen for content in batch.rows})
+
+
+def _one_batch_for_ever(evidence: Evidence, seen: Sequence[Batch]) -> Iterator[Finding]:
+    """Of a script, whose data are not known: every update on the same rows in the same order. Data of one batch would
+    be shuffled.
+    """
+    from ..script import SeenByTheScript
+
+    updates: dict[int, list[object]] = {}
+    for batch in seen:
+        updates.setdefault(batch.update, []).extend(batch.rows)
+    first = updates.get(0, [])
+    same = all(rows == first for rows in updates.values())
+    if isinstance(evidence.recipe.train_data, SeenByTheScript) and same and len(set(first)) > 2 and len(updates) > 3:
+        yield Finding(
+            summary=f"all {len(updates)} updates are made on the same {len(first)} rows in the same order",
+            cause="the generator that draws the rows is seeded anew in every update, or an iterator is made anew "
+            "(next(iter(loader)))",
+            remedy="seed and make iterators before the loop; keep one iterator for an epoch",
+        )
 
 
 def _one_row_in_a_batch(seen: Sequence[Batch], rows: int) -> Iterator[Finding]:

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotApplicable
 from ..evidence.chance import ONCE_IN, at_least_of
-from ..evidence.stream import MOST_ROWS, Rows, batches, content_of_row, evenly, tokens_of_row, train_rows
+from ..evidence.stream import MOST_ROWS, batches, content_of_row, evenly, tokens_of_row, train_rows
 from ..evidence.supervision import supervision
 from ..execution import rows_of
 from .check import Finding, check
-from .sabotages.data import BEGUN_TWICE, EVAL_LEAK, LABELS_MIXED_UP, SHRINKING_ROWS, TOKENS_HIDDEN
+from .sabotages.data import BEGUN_TWICE, EVAL_LEAK, LABELS_MIXED_UP, SHRINKING_ROWS
 
 if TYPE_CHECKING:
     from ..evidence.evidence import Evidence
     from ..evidence.stream import Batch, Content
 
 IGNORED = -100
-# A mask that hides less than this share of a row's tokens may do so on purpose (an end that is also the padding token).
-HIDDEN_SHARE = 0.25
 
 
 @check(
@@ -188,46 +186,3 @@ def _agree(taught: Content, labels: Content) -> bool:
 def _within(short: Content, long: Content) -> bool:
     size = len(short)
     return any(long[start : start + size] == short for start in range(len(long) - size + 1))
-
-
-@check(
-    "mask-shows-the-rows",
-    "data",
-    "the attention mask hides padding and no tokens of the rows",
-    controls=[TOKENS_HIDDEN],
-)
-def mask_shows_the_rows(evidence: Evidence) -> Iterator[Finding]:
-    known, told, hiding = train_rows(evidence), 0, 0
-    for batch in batches(evidence.trace):
-        for hidden in _hidden_shares(batch, known):
-            told += 1
-            hiding += hidden > HIDDEN_SHARE
-    if not told:
-        raise NotApplicable("no attention mask over rows of the data was seen")
-    if 10 * hiding > told:
-        yield Finding(
-            summary=f"{hiding} of {told} rows reach the model with more than {HIDDEN_SHARE:.0%} of their tokens masked "
-            "as padding",
-            cause="the mask is inverted (1 must mean a token, 0 padding), of another batch, or made for padding on the "
-            "other side",
-            remedy="make the mask where the padding is made: 1 for each token of the row, 0 for each that was added",
-        )
-
-
-def _hidden_shares(batch: Batch, known: Rows) -> Iterator[float]:
-    """For each row of a batch that is a row of the data: which share of its tokens the mask hides, but for the last."""
-    import torch
-
-    ids, mask = batch.forward.input_ids, batch.forward.inputs.get("attention_mask")
-    if ids is None or not isinstance(mask, torch.Tensor) or mask.shape != ids.shape:
-        return
-    for row, shown in zip(ids.tolist(), mask.tolist(), strict=True):
-        number = known.number_of(tuple(row))
-        tokens = tokens_of_row(known.rows[number]) if number is not None else None
-        if not tokens:
-            continue
-        # Padding is on one side: the row's tokens are where they fit.
-        start = 0 if tuple(row[: len(tokens)]) == tokens else len(row) - len(tokens)
-        if tuple(row[start : start + len(tokens)]) == tokens:
-            inner = shown[start : start + len(tokens) - 1]
-            yield sum(not value for value in inner) / max(1, len(inner))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 COMMON = 0.9
 # Of fewer different rows it says nothing.
 FEW = 4
+# Answers to be cut to length, or of one length by nature, come in fewer.
+LENGTHS = 3
+# What trainers' arguments call the length that they cut rows to.
+MAXIMA = ("max_length", "max_seq_length")
 
 
 @check(
@@ -47,6 +51,9 @@ def end_of_sequence_supervised(evidence: Evidence) -> Iterator[Finding]:
         return
     if not taught.in_decoder and _never_ends(evidence, seen):
         yield _no_end(evidence, len(seen))
+        return
+    if not taught.in_decoder and _all_cut(evidence, seen):
+        yield _cut_at_the_maximum(evidence, seen)
         return
     raise NotApplicable("the rows have no token in common that ends them")
 
@@ -107,7 +114,8 @@ def _cut_off(evidence: Evidence, end: int) -> Iterator[Finding]:
     longest = max((len(one.sequence.tokens) for one in known), default=0)
     cut = [one for one in known if one.is_cut_at_end and one.sequence.tokens[-1] != end]
     short = [one for one in cut if len(one.sequence.tokens) < longest]
-    if short or (cut and len(cut) == len(known)):
+    # Of long rows some may be cut at a maximal length; not most of all.
+    if short or 2 * len(cut) > len(known):
         yield Finding(
             summary=f"{len(cut)} of {len(known)} rows reach the model without the token that ends them in the data, "
             f"{shown(evidence, [end])}",
@@ -122,8 +130,33 @@ def _never_ends(evidence: Evidence, seen: set[tuple[int, ...]]) -> bool:
     ends = _end_tokens(evidence)
     answered = [one for one in sequences(evidence).sequences if _is_answer(one)]
     rows = {tuple(one.tokens) for one in answered}
-    ragged = len({len(row) for row in rows}) >= FEW
+    ragged = len({len(row) for row in rows}) >= LENGTHS
     return bool(ends) and len(rows) >= 2 * FEW and rows == seen and ragged and not any(ends & set(row) for row in rows)
+
+
+def _all_cut(evidence: Evidence, seen: set[tuple[int, ...]]) -> bool:
+    """Whether a trainer has cut every row at its maximal length, before the end that the model knows."""
+    trainer = evidence.standard.job.trainer
+    most = next((v for n in MAXIMA if (v := getattr(trainer and trainer.arguments, n, None)) is not None), None)
+    answered = {tuple(one.tokens) for one in sequences(evidence).sequences if _is_answer(one)}
+    ends = _end_tokens(evidence)
+    return (
+        bool(ends)
+        and len(seen) >= FEW
+        and answered == seen
+        and all(len(row) == most and not ends & set(row) for row in seen)
+    )
+
+
+def _cut_at_the_maximum(evidence: Evidence, seen: set[tuple[int, ...]]) -> Finding:
+    length = len(next(iter(seen)))
+    return Finding(
+        summary=f"all of {len(seen)} different rows are cut at {length} tokens, before any end-of-sequence token",
+        cause="the maximal length is too short for the rows: what they end with is cut away, and rows that lose their "
+        "whole answer are dropped",
+        remedy="raise the maximal length (max_length), or shorten the prompts",
+        evidence=("a model that learns no end never stops",),
+    )
 
 
 def _is_answer(one: Sequence) -> bool:

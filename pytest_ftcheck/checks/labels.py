@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import NotApplicable
-from ..evidence.lessons import MOST, agreement_by_shift, is_encoder_decoder, left_to_right, lessons
+from ..evidence.lessons import MOST, agreement_by_shift, is_encoder_decoder, left_to_right, lessons, predicted_ids
 from ..evidence.rows import real_tokens
 from ..evidence.sequences import sequences
 from .check import Finding, check
@@ -20,13 +20,15 @@ from .sabotages.labels import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ..evidence.evidence import Evidence
     from ..evidence.lessons import Lesson
 
 # Of fewer taught tokens it says nothing that all are the same.
 FEW_TARGETS = 20
+# Below this share of agreement with any shift the targets are elsewhere altogether.
+SCRAMBLED = 0.5
 # Real text in the right vocabulary has next to no unknown tokens.
 MOST_UNKNOWN = 0.1
 
@@ -46,8 +48,11 @@ TAUGHT_AT = {
     catches=["https://github.com/macrocosm-os/pretraining/pull/64"],
 )
 def labels_shifted_once(evidence: Evidence) -> Iterator[Finding]:
-    agreeing = agreement_by_shift(left_to_right(evidence), evidence.trace.model)
+    usable = left_to_right(evidence)
+    agreeing = agreement_by_shift(usable, evidence.trace.model)
     best = max(agreeing, key=lambda shift: agreeing[shift])
+    if agreeing[best] < SCRAMBLED:
+        yield from _scrambled(usable, evidence.trace.model, agreeing[1])
     if agreeing[best] < MOST or agreeing[1] >= MOST:
         return
     taught, shifted = TAUGHT_AT[best]
@@ -57,6 +62,26 @@ def labels_shifted_once(evidence: Evidence) -> Iterator[Finding]:
         cause=f"the loss shifts labels and logits against each other {shifted}",
         remedy="shift exactly once: logits[:, :-1] against labels[:, 1:], or leave it to the model's own loss",
     )
+
+
+def _scrambled(usable: list[Lesson], model: nn.Module, agreeing: float) -> Iterator[Finding]:
+    """Targets that are the next tokens of the batch, each as often as it is there, and at other positions."""
+    moved, total = 0, 0
+    for lesson in usable:
+        ids, seen = predicted_ids(lesson, model), lesson.seen
+        assert ids is not None
+        taught = Counter(seen.targets[seen.supervised].tolist())
+        moved += sum((taught & Counter(ids[:, 1:].flatten().tolist())).values())
+        # A batch whose text is not all supervised has more tokens than are taught: then this says nothing.
+        total += ids[:, 1:].numel()
+    if moved >= MOST * total and total >= FEW_TARGETS:
+        yield Finding(
+            summary=f"{agreeing:.1%} of the supervised positions are taught the token that follows them; {moved} of "
+            f"{total} following tokens are taught at other positions",
+            cause="logits and labels are flattened in different orders (rows first against positions first, view() of "
+            "a transposed tensor)",
+            remedy="bring both to [rows, length] before flatten(0, 1)",
+        )
 
 
 @check(

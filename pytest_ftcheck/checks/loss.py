@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotApplicable
 from ..evidence.lessons import lessons
+from ..evidence.softmax import share_softmaxed_twice
 from ..evidence.weighing import Weighed, weighed
 from .check import Finding, check
 from .sabotages.loss import LOSS_SUMMED, MICRO_BATCHES_WEIGHTED, SMOOTHED_NOW_AND_THEN
@@ -153,6 +154,8 @@ def label_smoothing_as_declared(evidence: Evidence) -> Iterator[Finding]:
     found = [one.seen.smoothing for one in lessons(evidence) if one.seen.is_cross_entropy and not one.seen.is_rounded]
     if not found:
         raise NotApplicable("no cross-entropy in float32 was seen")
+    if any((share_softmaxed_twice(one.forward) or 0.0) > 0.5 for one in lessons(evidence)):
+        raise NotApplicable("the softmax is taken twice: see loss-is-taken-of-logits")
     least, most = min(found), max(found)
     if not most - least <= SMOOTHING:
         yield Finding(

@@ -106,7 +106,9 @@ def merging_keeps_the_logits(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             summary=f"{difference:.3g} is the largest difference of the merged model's logits from the adapted model's "
             f"(rounding: {tolerance:.2g})",
-            cause=_cause_of_share(share, distance(logits, exact.logits(evidence.base_model())) <= tolerance, model),
+            cause="the merge was made in half precision: every merged weight is rounded"
+            if _rounded(result, model)
+            else _cause_of_share(share, distance(logits, exact.logits(evidence.base_model())) <= tolerance, model),
             remedy="merge once, with the model's own merge_and_unload(), and save what it returns",
             evidence=() if share is None else (f"the merged weights hold {share:.2f} times the adapter's change",),
         )
@@ -126,6 +128,18 @@ def _merging_fails(evidence: Evidence, error: Exception) -> Finding:
         cause="this kind of adapter, or of layer, cannot be merged by this release",
         remedy="upgrade peft, or leave that kind of layer out of target_modules; test the export before training",
     )
+
+
+def _rounded(result: nn.Module, model: nn.Module) -> bool:
+    """Whether all weights of ``result`` have bfloat16's or float16's precision, and those of ``model`` do not."""
+    import torch
+
+    def is_rounded(one: nn.Module) -> bool:
+        matrices = [p.detach().float() for p in one.parameters() if p.dim() > 1]
+        return any(all(torch.equal(m, m.to(half).float()) for m in matrices) for half in halves)
+
+    halves = (torch.bfloat16, torch.float16)
+    return is_rounded(result) and not is_rounded(model)
 
 
 def _share_merged(model: Any, result: nn.Module) -> float | None:
@@ -221,6 +235,8 @@ def merged_model_survives_saving(evidence: Evidence) -> Iterator[Finding]:
         raise
     except Exception:
         raise NotApplicable("merging fails") from None
+    if hasattr(result, "peft_config") and adapters(result):
+        raise NotApplicable("what merging returns still holds the adapter, which another check reports")
     expected = exact.logits(result)
     if not distance(expected, exact.reference) <= exact.tolerance(model, result):
         raise NotApplicable("merging itself changes the logits")

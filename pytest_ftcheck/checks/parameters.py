@@ -15,6 +15,7 @@ from .sabotages.parameters import (
     ADAPTERS_MISSING,
     BASE_NOT_FROZEN,
     FLAGS_CHANGE,
+    FLAGS_CHANGE_AT_THE_END,
     LORA_A_FROZEN,
     PARTLY_FROZEN,
     SECOND_ADAPTER_TRAINS,
@@ -190,8 +191,8 @@ def _configuration(evidence: Evidence) -> Any:
 @check(
     "requires-grad-stays",
     "parameters",
-    "the same parameters require gradients in every update",
-    controls=[FLAGS_CHANGE],
+    "the same parameters require gradients in every update, and when the training has ended",
+    controls=[FLAGS_CHANGE, FLAGS_CHANGE_AT_THE_END],
 )
 def requires_grad_stays(evidence: Evidence) -> Iterator[Finding]:
     updates = evidence.trace.updates
@@ -207,6 +208,16 @@ def requires_grad_stays(evidence: Evidence) -> Iterator[Finding]:
                 evidence=(first_few_of(sorted(lost | gained)),),
             )
             return
+    last, left = updates[-1].trainable & present, evidence.standard.left_trainable
+    if last != left:
+        yield Finding(
+            summary=f"{len(last - left)} tensors do not require gradients any more and {len(left - last)} begin to "
+            "when train(job) has returned",
+            cause="the training freezes or unfreezes the model that it was given as it ends: who goes on with it "
+            "trains something else",
+            remedy="set requires_grad back, or freeze a copy",
+            evidence=(first_few_of(sorted(last ^ left)),),
+        )
 
 
 @check(

@@ -140,7 +140,10 @@ def schedule_lasts_to_the_end(evidence: Evidence) -> Iterator[Finding]:
     if not groups:
         raise NotApplicable("the optimizer's groups show no learning rate")
     rates, peak = groups[0].rates, groups[0].peak
-    if not peak > 0 or groups[0].is_constant:
+    if not peak > 0:
+        return
+    if groups[0].is_constant:
+        yield from _falls_off(evidence.trace, peak)
         return
     # Warm-up may begin at 0, and the last update may be made at it.
     risen = rates.index(peak)
@@ -151,6 +154,20 @@ def schedule_lasts_to_the_end(evidence: Evidence) -> Iterator[Finding]:
             cause="the schedule was built for fewer updates than are made, or steps more often than once an update",
             remedy="give the schedule the number of optimizer updates of the whole training",
             evidence=(f"rates: {', '.join(f'{rate:.3g}' for rate in rates)}",),
+        )
+
+
+def _falls_off(trace: Trace, peak: float) -> Iterator[Finding]:
+    """A rate that is the same in all updates and 0 when they have been made."""
+    if len(trace.schedules) != 1 or len(trace.updates) < 2:
+        return
+    left = float(next((g["lr"] for one in trace.optimizers for g in one.param_groups if g["params"]), peak))
+    if left < NOTHING * peak:
+        yield Finding(
+            summary=f"the learning rate is {peak:.4g} in all {len(trace.updates)} updates, and {left:.4g} after them",
+            cause="the schedule's function divides whole numbers (step // steps): its decay comes in one step, after "
+            "the end",
+            remedy="divide as floats: 1 - step / steps",
         )
 
 

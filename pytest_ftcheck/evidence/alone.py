@@ -43,14 +43,12 @@ def compared(evidence: Evidence, wanted: list[tuple[int, list[int]]], inputs: di
         raise NotApplicable("the model's inputs cannot be taken apart")
     ids = evidence.trace.forwards[0].input_ids
     assert ids is not None
-    model: Any = evidence.moved_model().float()
-    # accelerate puts autocast around the forward method, and keeps the method.
-    model.forward = vars(model).get("_original_forward", model.forward)
-    together = _logits(evidence, model, inputs)
+    model = model_in_float32(evidence)
+    together = _logits(model, inputs)
     scale = float(together.abs().max())
     found = []
     for row, places in wanted[:MOST_SEQUENCES]:
-        alone = _logits(evidence, model, _part(inputs, ids.shape, row, places))[0]
+        alone = _logits(model, _part(inputs, ids.shape, row, places))[0]
         there = together[row]
         if there.dim() == 2:
             there = there[torch.as_tensor(places, device=there.device)]
@@ -60,7 +58,43 @@ def compared(evidence: Evidence, wanted: list[tuple[int, list[int]]], inputs: di
     return found
 
 
-def _logits(evidence: Evidence, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+def later_token_changes(
+    evidence: Evidence, wanted: list[tuple[int, int, list[int]]], inputs: dict[str, Any]
+) -> list[Comparison]:
+    """For each (row, place, earlier places) in ``wanted`` how far the logits at the earlier places move when the token
+    at ``place`` becomes another. NotApplicable where the model does not take its inputs so.
+    """
+    if any(inputs.get(name) is not None for name in REFUSED) or is_encoder_decoder(evidence.trace.model):
+        raise NotApplicable("the model's inputs cannot be changed token by token")
+    name = next((name for name, value in inputs.items() if value is evidence.trace.forwards[0].input_ids), None)
+    if name is None:
+        raise NotApplicable("the model's inputs show no tokens by name")
+    model, ids = model_in_float32(evidence), inputs[name]
+    before = _logits(model, inputs)
+    if before.dim() != 3 or before.shape[:2] != ids.shape:
+        raise NotApplicable("the logits do not stand at the positions of the input")
+    changed = ids.clone()
+    for row, place, _ in wanted[:MOST_SEQUENCES]:
+        # A token that the batch has elsewhere: any vocabulary knows it.
+        others = ids[ids != ids[row, place]]
+        if not len(others):
+            raise NotApplicable("the first batch holds one token only")
+        changed[row, place] = others[0]
+    after, scale = _logits(model, {**inputs, name: changed}), float(before.abs().max())
+    return [
+        Comparison(row, tuple(places), float((after[row, places] - before[row, places]).abs().max()) / scale)
+        for row, _, places in wanted[:MOST_SEQUENCES]
+    ]
+
+
+def model_in_float32(evidence: Evidence) -> Any:
+    """A copy of the model with its adapter moved, in float32, without the autocast that accelerate puts around it."""
+    model: Any = evidence.moved_model().float()
+    model.forward = vars(model).get("_original_forward", model.forward)
+    return model
+
+
+def _logits(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
     import torch
 
     from ..isolation import evaluation_mode

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NotApplicable
 from ..isolation import preserved_settings, seed_everything
 from .adapted import active, config_of, is_prompt
+from .names import shared_base
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -133,7 +134,8 @@ def _load(evidence: Evidence, save: Saved) -> nn.Module:
     recipe = evidence.recipe
     if recipe.load is not None:
         with quiet(), preserved_settings(recipe.threads):
-            seed_everything(evidence.seed)
+            # What the file does not hold must not happen to be drawn right, unless the base itself is drawn.
+            seed_everything(evidence.seed + (0 if _base_is_drawn(evidence) else 17))
             return recipe.load(save.path).to(evidence.device)
     if save.adapter_folder is not None and not evidence.is_full:
         return load_adapter(evidence, save.adapter_folder, active(save.before))  # type: ignore[no-any-return]
@@ -141,6 +143,19 @@ def _load(evidence: Evidence, save: Saved) -> nn.Module:
     if (save.path / "config.json").exists() and callable(getattr(kind, "from_pretrained", None)):
         return reload(kind, save.path, evidence)
     raise NotApplicable("the recipe has no load, and what it saves is no folder of PEFT or transformers")
+
+
+def _base_is_drawn(evidence: Evidence) -> bool:
+    """Whether the weights of the base model come from the seed of the run."""
+    import torch
+
+    try:
+        given = shared_base(evidence).state_dict()
+    except NotApplicable:
+        return True
+    seed_everything(evidence.seed + 17)
+    drawn = evidence.recipe.model().state_dict()
+    return any(key in given and not torch.equal(value.to(given[key]), given[key]) for key, value in drawn.items())
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import TrainingError
+from ..errors import TimeLimitError
 
 # The alarm rings again after this long, for code that catches everything and goes on.
 AGAIN_S = 2.0
@@ -20,7 +20,7 @@ class _Expired(BaseException):
 
 @contextlib.contextmanager
 def deadline(seconds: float, what: str) -> Iterator[None]:
-    """Raise TrainingError when the body takes longer than ``seconds``.
+    """Raise TimeLimitError when the body takes longer than ``seconds``.
 
     By the alarm signal, so it works where there is one, in the main thread, and while nobody else (pytest-timeout) uses
     it; elsewhere the body runs without a limit.
@@ -38,7 +38,7 @@ def deadline(seconds: float, what: str) -> Iterator[None]:
     try:
         yield
     except _Expired:
-        raise TrainingError(
+        raise TimeLimitError(
             f"{what} took longer than {seconds:g} s\n"
             "  likely cause: it hangs, or waits for another process; or the recipe is larger than a check can afford"
         ) from None

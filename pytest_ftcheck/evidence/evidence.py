@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import FtcheckError, NotApplicable, TrainingError
+from ..errors import FtcheckError, NotApplicable, TimeLimitError, TrainingError
 from ..execution import adapted_model, base_model, rows_of
 from ..isolation import evaluation_mode, preserved_settings
 from ..methods import Full
@@ -99,6 +99,8 @@ class Evidence:
             return carry_out(recipe, self.method_name, self.device, self.seed, change, self._limit_s)
         try:
             return carry_out(recipe, self.method_name, self.device, self.seed, change, self._limit_s)
+        except TimeLimitError:
+            raise
         except TrainingError:
             # Perhaps it needs its data as they are; if it fails with them too, that is the answer.
             made = carry_out(self.recipe, self.method_name, self.device, self.seed, change, self._limit_s)

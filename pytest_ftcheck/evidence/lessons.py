@@ -64,20 +64,28 @@ def left_to_right(evidence: Evidence) -> list[Lesson]:
 
 
 def agreement_by_shift(usable: list[Lesson], model: nn.Module) -> dict[int, float]:
-    """Shift -> share of the supervised positions whose target is the input that many positions on."""
-    hits, total = dict.fromkeys((-1, 0, 1, 2, 3), 0), 0
+    """Shift -> share of the supervised positions whose target is the input that many positions on. Of sequences
+    that are too short for the larger shifts, those up to the next token.
+    """
+    for furthest in (3, 1):
+        found = _agreement(usable, model, furthest)
+        if found is not None:
+            return found
+    raise NotApplicable("too short sequences to tell which tokens are taught where")
+
+
+def _agreement(usable: list[Lesson], model: nn.Module, furthest: int) -> dict[int, float] | None:
+    hits, total = dict.fromkeys(range(-1, furthest + 1), 0), 0
     for lesson in usable:
         ids, supervised, targets = predicted_ids(lesson, model), lesson.seen.supervised, lesson.seen.targets
         assert ids is not None
         inner = supervised.clone()
         # Where one of the shifts leaves the row there is nothing to agree with.
-        inner[:, -3:], inner[:, :1] = False, False
+        inner[:, -furthest:], inner[:, :1] = False, False
         total += int(inner.sum())
         for shift in hits:
             hits[shift] += int((ids.roll(-shift, dims=1) == targets)[inner].sum())
-    if not total:
-        raise NotApplicable("too short sequences to tell which tokens are taught where")
-    return {shift: count / total for shift, count in hits.items()}
+    return {shift: count / total for shift, count in hits.items()} if total else None
 
 
 def predicted_ids(lesson: Lesson, model: nn.Module) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 # Four epochs of the audit's rows, so that a checkpoint after every update makes more than ten of them: from there on
 # names sort otherwise than numbers.
 STEPS = 12
-# After a first window, in the middle of the second epoch; and after a short window, at that epoch's end.
-MIDDLE, END = 4, 6
+# After a first window, in the middle of the second epoch (or of the third, of a loop that leaves out the short window
+# and so has two to an epoch); and after a short window, at that epoch's end.
+MIDDLE, MIDDLE_OF_TWO, END = 4, 5, 6
 # The one checkpoint of a loop that keeps no more than its last.
 ONLY = 8
 # Floats that JSON and torch round differently.
@@ -99,13 +101,20 @@ def often_saved(evidence: Evidence) -> Training:
 
 def _resumptions(evidence: Evidence) -> list[Resumption]:
     made = often_saved(evidence)
-    points = [at for at in (MIDDLE, END) if at in _kept(made).kept()]
+    middle = MIDDLE_OF_TWO if _ends_after_two(made.trace.updates) else MIDDLE
+    points = [at for at in (middle, END) if at in _kept(made).kept()]
     if not points:
         # It keeps the newest only.
         made, points = evidence.varied(steps=STEPS, save_steps=ONLY), [ONLY]
         if ONLY not in _kept(made).kept():
             raise NotApplicable("no checkpoint but the last is kept to go on from")
     return [_resumption(evidence, made, at) for at in points]
+
+
+def _ends_after_two(updates: list[Update]) -> bool:
+    """Whether two updates see what the two before them saw: the whole of an epoch."""
+    rows = [sorted(rows_of_update(one) + rows_of_update(other)) for one, other in itertools.pairwise(updates)]
+    return len(rows) > 2 and bool(rows[0]) and rows[0] == rows[2]
 
 
 def _resumption(evidence: Evidence, made: Training, at: int) -> Resumption:

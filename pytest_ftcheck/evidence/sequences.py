@@ -145,7 +145,11 @@ def document_starts(position_ids: Any, real: Tensor) -> list[set[int]]:
     if not isinstance(position_ids, torch.Tensor) or position_ids.shape != real.shape:
         return [set() for _ in real]
     restart = torch.zeros_like(real)
-    restart[:, 1:] = (position_ids[:, 1:] == 0) & real[:, 1:] & real[:, :-1]
+    both = real[:, 1:] & real[:, :-1]
+    restart[:, 1:] = (position_ids[:, 1:] == 0) & both
+    # Zeros all along are no documents of one token, but no positions (positions-count-up says so).
+    alike = (position_ids[:, 1:] == position_ids[:, :-1]) & both
+    restart &= (2 * alike.sum(dim=1) <= both.sum(dim=1))[:, None]
     return [set(torch.nonzero(row)[:, 0].tolist()) for row in restart]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class Training:
 
     ``settings_before`` and ``settings_after`` are torch's global settings around it. ``folder`` is the job's output
     folder, which lives as long as this object. ``states`` are kept where checkpoints are written or gone on from.
+    ``left_trainable`` names the parameters that require gradients when it has ended.
     ``given`` is the model that ``train(job)`` received, which need not be what trained, and ``base_state`` its weights.
     """
 
@@ -82,6 +84,7 @@ class Training:
     base_state: Tensors
     folder: tempfile.TemporaryDirectory[str] = field(repr=False)
     states: States | None = None
+    left_trainable: frozenset[str] = frozenset()
     given: nn.Module | None = None
 
     @property
@@ -105,6 +108,7 @@ def carry_out(
     seed = seed if change.seed is None else change.seed
     folder = tempfile.TemporaryDirectory(prefix="ftcheck-")
     what = f"{method}: train(job) of {change.steps} updates"
+    import_what_optimizers_import()
     with preserved_settings(recipe.threads), deadline(limit_s, what):
         job, declared = build_job(recipe, method, seed, change.steps, device, Path(folder.name))
         base_state = {name: p.detach().clone() for name, p in job.model.named_parameters()}
@@ -117,13 +121,24 @@ def carry_out(
         with Events(watchers).listening() as events:
             train_job(job, method, events, lambda: len(trace.updates))
         after = global_settings()
+        left = frozenset(name for name, p in trace.model.named_parameters() if p.requires_grad)
     if not trace.updates:
         from ..failures import no_update
 
         raise TrainingError(no_update(method, change.steps, trace, events.foreign_steps))
     if states is not None:
         states.training_ended()
-    return Training(job, trace, declared, before, after, base_state, folder, states, given)
+    return Training(job, trace, declared, before, after, base_state, folder, states, left, given)
+
+
+def import_what_optimizers_import() -> None:
+    """An optimizer's first step imports torch's compiler, for seconds; a time limit that ends in the middle of that
+    leaves modules in pieces for the rest of the process.
+    """
+    import importlib
+
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torch._dynamo")
 
 
 def _interventions(change: Variation) -> list[Watcher]:

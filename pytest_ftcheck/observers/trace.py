@@ -90,6 +90,7 @@ class Trace(Watcher):
             self._head.release()
         self._head = HeadInput(self.model) if this.recording else None
         if this.recording:
+            this.generators = (_generator_state(self.model), 0)
             self._forwards.append(this)
         else:
             self.evaluations.append((len(self.updates), len(self._backwards), this))
@@ -103,13 +104,15 @@ class Trace(Watcher):
         if head is not None:
             head.release()
         this.output_type = type(output).__name__
+        if this.recording:
+            this.generators = (this.generators[0], _generator_state(self.model))
         logits, loss = logits_of(output), getattr(output, "loss", None)
         this.own_loss = float(loss.detach()) if isinstance(loss, torch.Tensor) and loss.dim() == 0 else None
         if head is not None:
             self._hidden.append((this, head))
         if logits is None or logits.numel() > MOST_LOGITS:
             return
-        this.logits = logits.detach().float().clone()
+        this.logits, this.precision = logits.detach().float().clone(), str(logits.dtype)
         if logits.requires_grad:
             logits.register_hook(lambda gradient: _add_gradient(this, gradient))  # type: ignore[no-untyped-call]
 
@@ -117,7 +120,8 @@ class Trace(Watcher):
         deep = self._is_deep()
         rates = tuple(float(group.get("lr", "nan")) for one in self.optimizers for group in one.param_groups)
         before = self._gradients() if deep else {}
-        self._backwards.append(Backward(float(loss.detach()), 1.0, self._forwards, rates, before))
+        this = Backward(float(loss.detach()), 1.0, self._forwards, rates, before, precision=str(loss.dtype))
+        self._backwards.append(this)
         self._forwards = []
 
     def backward_scaled(self, factor: float) -> None:
@@ -190,6 +194,15 @@ class Trace(Watcher):
     def _group(self, optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Group:
         names = tuple(self._names.get(id(p)) for p in group["params"])
         return Group(type(optimizer).__name__, names, {k: v for k, v in group.items() if k != "params"})
+
+
+def _generator_state(model: nn.Module) -> int:
+    """A digest of the state of the generator that dropout on the model's device draws from."""
+    import torch
+
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    state = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    return hash(state.numpy().tobytes())
 
 
 def _add_gradient(this: ForwardPass, gradient: Tensor) -> None:

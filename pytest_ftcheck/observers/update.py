@@ -19,7 +19,9 @@ class ForwardPass:
     ``in_eval_mode`` names the modules whose ``training`` flag was off. ``logits`` [..., vocabulary] in float32 and
     ``logits_gradient``, the derivative of what ``backward`` was called on, are None where there were none.
     ``own_loss`` is the loss that the model itself returned, if it did. Where the loss was not taken of the output's
-    logits, because it is fused or under mixed precision, both are worked out from the hidden states.
+    logits, because it is fused or under mixed precision, both are worked out from the hidden states. ``precision`` is
+    the logits' dtype as the model returned them, and ``generators`` digests of the state of torch's random numbers,
+    from which dropout is drawn, when the pass began and when it had ended.
     """
 
     inputs: dict[str, Any]
@@ -29,6 +31,8 @@ class ForwardPass:
     logits_gradient: Tensor | None = None
     own_loss: float | None = None
     output_type: str = ""
+    precision: str = ""
+    generators: tuple[int, int] = (0, 0)
 
     @property
     def input_ids(self) -> Tensor | None:
@@ -48,7 +52,7 @@ class Backward:
 
     ``forwards`` are the recorded forward passes since the backward pass before. ``before`` and ``after`` are the
     accumulated gradients by parameter name (absent: None), kept in the first updates only. ``lr``: the learning rates
-    of all groups of all optimizers seen so far.
+    of all groups of all optimizers seen so far. ``precision``: the dtype of the loss.
     """
 
     loss: float
@@ -57,6 +61,7 @@ class Backward:
     lr: tuple[float, ...]
     before: Tensors = field(default_factory=dict)
     after: Tensors = field(default_factory=dict)
+    precision: str = ""
 
 
 @dataclass

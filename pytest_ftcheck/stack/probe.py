@@ -153,7 +153,7 @@ def probes() -> tuple[Probe, ...]:
 
 
 MODULES = (
-    *("models", "experts", "initial_values", "attention", "embeddings", "checkpoints", "goldens"),
+    *("models", "experts", "initial_values", "attention", "causality", "embeddings", "checkpoints", "goldens"),
     *("adapters", "adapter_formulas", "adapter_files", "several_adapters", "weighted_adapters", "adapter_settings"),
     *("trainer_gradients", "trainer_course", "trainer_checkpoints", "collators"),
     *("accelerate_updates", "accelerate_data", "accelerate_state"),

@@ -66,6 +66,11 @@ def trains_a_copy(job: Job) -> Any:
         job.model = given
 
 
+def is_a_generator(job: Job) -> Any:
+    loop.train(job)
+    yield
+
+
 def exits(job: Job) -> None:
     loop.train(job)
     sys.exit(0)
@@ -89,6 +94,7 @@ def ends_with_its_data(job: Job) -> None:
         (never_learns, "made 0 of 8 updates: 8 calls of job.model, and no backward pass"),
         (without_gradients, "made 0 of 8 updates: 8 calls of job.model, all without recording gradients"),
         (trains_a_copy, "made 0 of 8 updates: 8 steps of an optimizer that holds no parameter of job.model"),
+        (is_a_generator, "train(job) ran nothing: it returned a generator"),
         (exits, "train(job) called sys.exit(0) after 8 updates"),
         (ends_with_its_data, "3 updates instead of 8"),
     ],
@@ -124,7 +130,10 @@ def test_parts_of_a_recipe_that_do_not_fit_are_named(verdict_on: VerdictOn, chan
 
 
 def test_a_training_that_hangs_is_ended_also_where_it_catches_everything() -> None:
+    begun = []
+
     def hangs(job: Job) -> None:
+        begun.append(job)
         while True:
             try:
                 time.sleep(0.01)
@@ -135,6 +144,7 @@ def test_a_training_that_hangs_is_ended_also_where_it_catches_everything() -> No
     (finding,) = training_completes(evidence)
     assert finding.summary == "lora: train(job) of 8 updates took longer than 1 s"
     assert "it hangs" in finding.cause
+    assert len(begun) == 1, "what hangs on few rows is not tried again on all of them"
 
 
 def test_all_other_checks_are_blocked_by_the_same_words(verdict_on: VerdictOn) -> None:

@@ -17,6 +17,7 @@ class Mutant:
     id: str
     edits: tuple[tuple[str, str, str], ...]
     method: str = "lora"
+    repo: str = "llama_loop"
 
 
 def edit(id: str, file: str, text: str, replacement: str, method: str = "lora") -> Mutant:

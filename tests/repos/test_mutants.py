@@ -13,13 +13,16 @@ import pytest
 from pytest_ftcheck import Recipe, check_training
 
 from .mutants import EQUIVALENT, MUTANTS, NAMED_BY, Mutant
+from .unseen import HARMLESS, UNSEEN
 
-MODULES = ("llama_data", "llama_model", "llama_finetune")
+# What a repository trains with, besides what the plugin needs.
+NEEDS = {"trl_sft": "trl", "lightning": "lightning"}
 
 
 def mutated(repos: Path, folder: Path, mutant: Mutant) -> Recipe:
-    """The recipe of a copy of ``llama_loop`` with the mutant's edits made."""
-    shutil.copytree(repos / "llama_loop", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    """The recipe of a copy of the mutant's repository with its edits made."""
+    shutil.copytree(repos / mutant.repo, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    modules = [file.stem for file in folder.glob("*.py") if file.stem != "conftest"]
     for file, text, replacement in mutant.edits:
         source = (folder / file).read_text(encoding="utf-8")
         assert text in source, (mutant.id, text)
@@ -30,13 +33,13 @@ def mutated(repos: Path, folder: Path, mutant: Mutant) -> Recipe:
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        for name in MODULES:
+        for name in modules:
             patch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
         spec.loader.exec_module(module)
         recipe = module.ft_recipe._get_wrapped_function()()
-        for name in MODULES:
-            del sys.modules[name]
+        for name in modules:
+            sys.modules.pop(name, None)
     assert isinstance(recipe, Recipe)
     return recipe
 
@@ -48,8 +51,20 @@ def test_a_mistake_is_found_by_a_check_that_names_it(mutant: Mutant, repos: Path
     assert [verdict.check for verdict in verdicts if verdict.status == "failed"], [str(v) for v in verdicts]
 
 
-@pytest.mark.parametrize("mutant", EQUIVALENT, ids=lambda mutant: mutant.id)
+@pytest.mark.parametrize(("mutant", "check"), [pytest.param(one, check, id=one.id) for one, check in UNSEEN])
+def test_a_mistake_in_another_repository_is_found_by_the_check_that_names_it(
+    mutant: Mutant, check: str, repos: Path, tmp_path: Path
+) -> None:
+    if mutant.repo in NEEDS:
+        pytest.importorskip(NEEDS[mutant.repo])
+    (verdict,) = check_training(mutated(repos, tmp_path / "repo", mutant), methods=[mutant.method], select=[check])
+    assert verdict.status == "failed", str(verdict)
+
+
+@pytest.mark.parametrize("mutant", [*EQUIVALENT, *HARMLESS], ids=lambda mutant: mutant.id)
 def test_an_equivalent_change_is_not_reported(mutant: Mutant, repos: Path, tmp_path: Path) -> None:
+    if mutant.repo in NEEDS:
+        pytest.importorskip(NEEDS[mutant.repo])
     verdicts = check_training(mutated(repos, tmp_path / "repo", mutant), methods=[mutant.method])
     assert [str(verdict) for verdict in verdicts if verdict.failed] == []
     assert sum(verdict.status == "passed" for verdict in verdicts) > 50

@@ -160,6 +160,20 @@ def _shrink(recipe: Recipe) -> Recipe:
     return _with_rows(recipe, lambda rows: ReadRows(rows, _shrinking))
 
 
+def _doubled(recipe: Recipe) -> Recipe:
+    """Twice as many rows in a batch, where the loop takes its size from the job and the data are enough for both."""
+
+    @contextlib.contextmanager
+    def context(job: Job) -> Iterator[None]:
+        job.batch_size *= 2
+        try:
+            yield
+        finally:
+            job.batch_size //= 2
+
+    return around_training(recipe, context)
+
+
 def _begun_twice(recipe: Recipe) -> Recipe:
     token = getattr(getattr(recipe.model(), "config", None), "bos_token_id", None)
     if token is None:
@@ -226,3 +240,4 @@ LABELS_MIXED_UP = Sabotage("labels-mixed-up", "each row has the next row's label
 TOKENS_HIDDEN = Sabotage(
     "tokens-hidden", "the first half of every row is masked as padding", _with_inputs(_beginning_hidden)
 )
+BATCHES_DOUBLED = Sabotage("batches-doubled", "a micro-batch has twice the declared rows", _doubled)

@@ -103,6 +103,27 @@ def _dropped(_: nn.Module, args: Any, output: Any) -> Any:
     return F.dropout(output, 0.1)
 
 
+def _seeded_again(model: nn.Module, _: int) -> None:
+    import torch
+
+    torch.manual_seed(0)
+
+
+def _on_training_rows(recipe: Recipe) -> Recipe:
+    if recipe.eval_data is None:
+        raise NotApplicable("the recipe has no eval_data")
+
+    @contextlib.contextmanager
+    def context(job: Job) -> Iterator[None]:
+        held, job.eval_data = job.eval_data, job.train_data
+        try:
+            yield
+        finally:
+            job.eval_data = held
+
+    return around_training(recipe, context)
+
+
 NEVER_IN_TRAINING_MODE = Sabotage(
     "never-in-training-mode", "the model trains in evaluation mode", _before_each_pass(_always_in_eval_mode)
 )
@@ -124,4 +145,10 @@ EVALUATION_RECORDS = Sabotage(
 DROPOUT_CHANGED = Sabotage("dropout-changed", "every dropout is set to a half", in_adapted(_more_dropout, "any"))
 DROPOUT_STAYS_ON = Sabotage(
     "dropout-stays-on", "the first layer drops out in evaluation too", in_adapted(_dropout_for_ever, "any")
+)
+SEEDED_IN_EVERY_UPDATE = Sabotage(
+    "seeded-in-every-update", "the same seed is set before every forward pass", _before_each_pass(_seeded_again)
+)
+EVALUATES_ON_TRAINING_ROWS = Sabotage(
+    "evaluates-on-training-rows", "evaluations are given the training data", _on_training_rows
 )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ...errors import NotApplicable
 from ..check import Sabotage
 from .targets import IGNORED, refuse_other_models
-from .wrapping import around_training, forward_inputs
+from .wrapping import after_adapting, around_training, forward_inputs
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ...recipe import Recipe
 
@@ -70,6 +70,29 @@ def _left(inputs: Inputs, places: list[Tensor]) -> Inputs:
     return {**moved, "attention_mask": None}
 
 
+def _alike(inputs: Inputs, places: list[Tensor]) -> Inputs:
+    """All tokens at position 0."""
+    import torch
+
+    return {"position_ids": torch.zeros_like(inputs["input_ids"])}
+
+
+def _future_seen(recipe: Recipe) -> Recipe:
+    def look_ahead(model: nn.Module) -> None:
+        from torch import nn
+
+        first = next(m for m in model.modules() if isinstance(m, nn.Embedding))
+        first.register_forward_hook(lambda _, args, output: _with_the_next(output))
+
+    refuse_other_models(recipe)
+    return after_adapting(recipe, look_ahead)
+
+
+def _with_the_next(output: Tensor) -> Tensor:
+    """Each embedding [..., length, width] with half of the one after it."""
+    return output + 0.5 * output.roll(-1, dims=-2) if output.dim() > 2 else output
+
+
 def _sabotage(id: str, breaks: str, change: Callable[[Inputs, list[Tensor]], Inputs]) -> Sabotage:
     return Sabotage(id, breaks, lambda recipe: _with_inputs(recipe, change))
 
@@ -77,3 +100,5 @@ def _sabotage(id: str, breaks: str, change: Callable[[Inputs, list[Tensor]], Inp
 PACKED_TOGETHER = _sabotage("packed-together", "rows are packed into one, and see each other", _packed)
 HEADLESS = _sabotage("headless", "packed documents lack their first token", _headless)
 PADDED_LEFT_UNMASKED = _sabotage("padded-left-unmasked", "rows are padded on the left, and nothing is masked", _left)
+FUTURE_SEEN = Sabotage("future-seen", "each position sees the token after it", _future_seen)
+POSITIONS_ALIKE = _sabotage("positions-alike", "all tokens are said to be at position 0", _alike)

@@ -124,6 +124,12 @@ def _second_trains(model: Any) -> None:
             parameter.requires_grad_(True)
 
 
+@contextlib.contextmanager
+def _frozen_at_the_end(job: Job) -> Iterator[None]:
+    yield
+    job.model.requires_grad_(False)
+
+
 ADAPTERS_MISSING = Sabotage(
     "adapters-missing", "target_modules misses half of the layers", in_adapted(_remove_adapters), "adapter"
 )
@@ -137,4 +143,9 @@ FLAGS_CHANGE = Sabotage(
 )
 SECOND_ADAPTER_TRAINS = Sabotage(
     "second-adapter-trains", "an adapter that is not active requires gradients", in_adapted(_second_trains), "adapter"
+)
+FLAGS_CHANGE_AT_THE_END = Sabotage(
+    "frozen-at-the-end",
+    "the model is frozen when the training has ended",
+    lambda recipe: around_training(recipe, _frozen_at_the_end),
 )

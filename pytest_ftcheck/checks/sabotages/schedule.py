@@ -46,6 +46,11 @@ def _over_micro_batches(job: Job, step: int) -> float:
     return 1 - step / (job.steps * job.accumulation)
 
 
+def _rising(job: Job, step: int) -> float:
+    """Warm-up in every update."""
+    return (step + 1) / (job.steps + 1)
+
+
 def _above(job: Job, group: dict[str, Any]) -> None:
     group["lr"] = 10 * job.lr
 
@@ -109,6 +114,9 @@ SCHEDULE_PER_MICRO_BATCH = Sabotage(
 )
 SCHEDULE_TOO_SHORT = Sabotage(
     "schedule-too-short", "the learning rate is 0 from the middle on", rates_by_update(_linear_to(0.5))
+)
+WARM_UP_AS_LONG_AS_THE_TRAINING = Sabotage(
+    "warm-up-as-long-as-the-training", "the learning rate rises in every update", rates_by_update(_rising)
 )
 SCHEDULE_OVER_MICRO_BATCHES = Sabotage(
     "schedule-over-micro-batches",
