@@ -39,9 +39,10 @@ def prepare_process(gpu: Gpu, device: FakeDevice, timeline: Timeline) -> list[An
     _leave_out_compilation(timeline)
     let_experts_run()
     let_masks_be_left_out()
-    timeline.accumulation = Accumulation(device)
     if device.type == "cpu":
+        # What is predicted for a CPU is held to trainings that a dispatch mode watches, in which no sum is in place.
         return []
+    timeline.accumulation = Accumulation(device)
     # Both choose the kernels that take many tensors at once by the exact type of these.
     for supported in (optimizers._foreach_supported_types, _foreach_utils._foreach_supported_types):
         supported.append(FakeTensor)

@@ -99,3 +99,25 @@ def test_the_least_time_of_an_update_is_that_of_its_operations(timeline: Timelin
         timeline.update = 1
         kept = kept + 1
     assert timeline.seconds[1] == pytest.approx(once)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # torch 2.11 and 2.12; and 2.13.
+        "Unhandled FakeTensor Device Propagation for aten.add.Tensor, found two different devices fakegpu:0, cpu",
+        "Expected all tensors to be on the same device, but found at least two devices, fakegpu:0 and cpu!",
+    ],
+)
+def test_operands_on_two_devices_are_told_in_the_words_of_a_real_run(
+    text: str, timeline: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def carry_out(*_: object) -> None:
+        raise RuntimeError(text)
+
+    tensor = fake(timeline, 2)
+    monkeypatch.setattr(timeline.device, "carry_out", carry_out)
+    with timeline, pytest.raises(RuntimeError) as caught:
+        tensor.sin()
+    expected = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+    assert str(caught.value) == expected
