@@ -6,6 +6,7 @@ either would be to show what was seen.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -151,6 +152,7 @@ def batches_do_not_repeat(evidence: Evidence) -> Iterator[Finding]:
     seen, job = batches(evidence.trace), evidence.standard.job
     rows = _rows_to_go_through(evidence, seen)
     yield from _one_row_in_a_batch(seen, rows)
+    yield from _rows_twice_in_a_batch(seen, job.batch_size)
     if all(len(update.backwards) > job.accumulation for update in evidence.trace.updates):
         raise NotApplicable("every update passes its batches several times (sharpness-aware, or with its own windows)")
     yield from _one_batch_for_ever(evidence, seen)
@@ -208,6 +210,25 @@ def _one_row_in_a_batch(seen: Sequence[Batch], rows: int) -> Iterator[Finding]:
             "index is captured late in a closure",
             remedy="return a new tensor (or a clone) for every row",
         )
+
+
+def _rows_twice_in_a_batch(seen: Sequence[Batch], size: int) -> Iterator[Finding]:
+    """Batches of the declared size in which every row comes several times. Losses that compare two passes of a row
+    (R-Drop, SimCSE) double a batch of that size.
+    """
+    full = [batch for batch in seen if len(batch.rows) == size > 2]
+    twice = [batch for batch in full if 1 < len(set(batch.rows)) <= size / 2 and min(_times(batch)) > 1]
+    if full and 2 * len(twice) > len(full):
+        yield Finding(
+            summary=f"every row comes {min(_times(twice[0]))} times in {len(twice)} of {len(full)} batches of {size}",
+            cause="the batch is filled up with copies of its own rows: a slice that is too short and repeated, or "
+            "workers that read the same rows",
+            remedy="take as many different rows as the batch has",
+        )
+
+
+def _times(batch: Batch) -> list[int]:
+    return list(Counter(batch.rows).values())
 
 
 def _batches_again(seen: Sequence[Batch], rows: int, within: int) -> tuple[int, float]:

@@ -24,6 +24,12 @@ INVERTED = "[0] * len(one) + [1] * (length - len(one))"
 UNSEEN: tuple[tuple[Mutant, str], ...] = (
     (
         _mutant(
+            "rows_twice", "plain_loop", (PLAIN, "order[start : start + size]", "order[start : start + size // 2] * 2")
+        ),
+        "batches-do-not-repeat",
+    ),
+    (
+        _mutant(
             "mask_inverted", "llama_loop", ("llama_data.py", "[1] * len(one) + [0] * (length - len(one))", INVERTED)
         ),
         "mask-shows-the-rows",
