@@ -33,22 +33,27 @@ def warm_up_ends_before_the_training(evidence: Evidence) -> Iterator[Finding]:
     if rising is None:
         return
     horizon = evidence.recipe.steps
-    ends, follows = rising, False
     # A warm-up that is a share of the training is longer in a longer one; one of so many updates is not.
     longer = _full_after(evidence.varied(steps=LONGER).trace)
-    if longer is not None and abs(longer / rising - LONGER / AUDIT_STEPS) < 0.2:
-        ends, follows = rising / AUDIT_STEPS * horizon, True
+    if longer is None or abs(longer / rising - LONGER / AUDIT_STEPS) >= 0.2:
+        _refuse_fixed(rising, horizon)
+        return
+    share = rising / AUDIT_STEPS
     # One that ends with the training is no warm-up either; two updates more or less are the counting.
-    if ends > horizon - 2:
-        length = f"{ends / horizon:.3g} times the training" if follows else f"{ends:.0f} updates"
+    if share * horizon > horizon - 2:
         yield Finding(
-            summary=f"the learning rate is still rising when the training ends: its warm-up takes {length}, of "
-            f"{horizon} updates",
-            cause="warm-up steps are given for a longer training, counted in rows or micro-batches, or in the place of "
-            "the schedule's length",
+            summary=f"the learning rate is still rising when the training ends: its warm-up takes {share:.3g} times the "
+            f"training, of {horizon} updates",
+            cause="warm-up steps are counted in rows or micro-batches, or given in the place of the schedule's length",
             remedy="warm up over a share of the updates, 3 to 10 %, and decay over the rest",
             evidence=(f"rates: {', '.join(f'{rate:.3g}' for rate in group_rates(evidence.trace)[0].rates)}",),
         )
+
+
+def _refuse_fixed(updates: float, horizon: int) -> None:
+    """A number of updates that is written down is that of the real training, of which a recipe is a short piece."""
+    if updates > horizon - 2:
+        raise NotApplicable(f"the warm-up takes {updates:.0f} updates, of {horizon} at this recipe's horizon")
 
 
 def _full_after(trace: Trace) -> float | None:

@@ -45,15 +45,15 @@ def test_a_warm_up_that_ends_is_sound(verdict_on: VerdictOn, factor: Callable[[i
     assert verdict_on(ID, warming_up(factor)).status == "passed"
 
 
-@pytest.mark.parametrize(
-    ("factor", "length"),
-    [
-        (lambda step, steps: min(1.0, step / 500), "takes 500 updates, of 60"),
-        (lambda step, steps: min(1.0, step / steps), "takes 1 times the training, of 60"),
-    ],
-    ids=["500 updates", "all of the training"],
-)
-def test_a_warm_up_that_does_not_end_is_found(
-    verdict_on: VerdictOn, factor: Callable[[int, int], float], length: str
-) -> None:
-    assert length in str(verdict_on(ID, warming_up(factor)))
+@pytest.mark.parametrize("share", [1.0, 4.0], ids=["all of the training", "counted in micro-batches"])
+def test_a_warm_up_that_does_not_end_is_found(verdict_on: VerdictOn, share: float) -> None:
+    verdict = verdict_on(ID, warming_up(lambda step, steps: min(1.0, step / (share * steps))))
+    assert f"takes {share:g} times the training, of 60" in str(verdict)
+
+
+def test_a_number_of_updates_that_is_that_of_a_longer_training_is_not_judged(verdict_on: VerdictOn) -> None:
+    verdict = verdict_on(ID, warming_up(lambda step, steps: min(1.0, step / 500)))
+    assert (verdict.status, verdict.reason) == (
+        "not applicable",
+        "the warm-up takes 500 updates, of 60 at this recipe's horizon",
+    )

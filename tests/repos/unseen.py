@@ -61,14 +61,6 @@ UNSEEN: tuple[tuple[Mutant, str], ...] = (
     ),
     (
         _mutant(
-            "warm_up_of_another_size",
-            "hf_trainer",
-            (TRAINER, "seed=seed,\n", "seed=seed,\n        warmup_steps=500,\n"),
-        ),
-        "warm-up-ends-before-the-training",
-    ),
-    (
-        _mutant(
             "arguments_swapped",
             "script",
             (SCRIPT, "args.max_steps // 10, args.max_steps)", "args.max_steps, args.max_steps // 10)"),
