@@ -42,8 +42,8 @@ def warm_up_ends_before_the_training(evidence: Evidence) -> Iterator[Finding]:
     # One that ends with the training is no warm-up either; two updates more or less are the counting.
     if share * horizon > horizon - 2:
         yield Finding(
-            summary=f"the learning rate is still rising when the training ends: its warm-up takes {share:.3g} times the "
-            f"training, of {horizon} updates",
+            summary=f"the learning rate is still rising when the training ends: its warm-up takes {share:.3g} times "
+            f"the training, of {horizon} updates",
             cause="warm-up steps are counted in rows or micro-batches, or given in the place of the schedule's length",
             remedy="warm up over a share of the updates, 3 to 10 %, and decay over the rest",
             evidence=(f"rates: {', '.join(f'{rate:.3g}' for rate in group_rates(evidence.trace)[0].rates)}",),
