@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from . import fixtures
-from .audit import CHECKS, AuditItem, AuditModule, module_in
+from .audit import AGAINST, CHECKS, AuditItem, AuditModule, module_in
 
 Items = Callable[[AuditModule], Iterator[AuditItem]]
 
@@ -142,6 +142,11 @@ class Distribution:
 
 
 def unit_of(nodeid: str) -> str:
-    """What must stay on one worker: the checks of one method; any other item goes where there is room."""
+    """What must stay on one worker: the checks of one method, and all that is measured against another commit; any
+    other item goes where there is room.
+    """
     file, _, name = nodeid.partition("::")
-    return f"{file}::{name.partition('-')[0]}" if file.rpartition("/")[2] == CHECKS else nodeid
+    kind = file.rpartition("/")[2]
+    if kind == AGAINST:
+        return file
+    return f"{file}::{name.partition('-')[0]}" if kind == CHECKS else nodeid

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from .baseline.decision import UNSTABLE
 from .checks.verdict import MOST_LINES, Verdict
+from .comparison.comparison import Comparison
 from .parametrize import plan_of
 from .session import Session
 from .trial import Trial
@@ -56,7 +58,8 @@ def annotate(item: pytest.Item, report: pytest.TestReport, made: Mapping[str, Se
     trials = [Trial.from_json(text) for text in made.get("trials", ())]
     if len(verdicts) == 1:
         item.user_properties += _properties(verdicts[0])
-    status = _status(verdicts, trials)
+    comparisons = [Comparison.from_json(text) for text in made.get("comparisons", ())]
+    status = _status(verdicts, trials) or _status_of_comparisons(report, comparisons)
     if status and not report.failed:
         report.ftcheck_status = status  # type: ignore[attr-defined]
     if report.when == "call" and report.passed and not verdicts and plan_of(item):
@@ -71,6 +74,13 @@ def _status(verdicts: Sequence[Verdict], trials: Sequence[Trial]) -> tuple[str, 
         return "not tried", "n", "NOT TRIED"
     if any(trial.missed for trial in trials):
         return "missed", "m", "MISSED"
+    return None
+
+
+def _status_of_comparisons(report: pytest.TestReport, comparisons: Sequence[Comparison]) -> tuple[str, str, str] | None:
+    """Of a test that compared, and was skipped because the samples decide nothing."""
+    if report.skipped and any(one.verdict == UNSTABLE for one in comparisons):
+        return "unstable", "u", "UNSTABLE"
     return None
 
 
