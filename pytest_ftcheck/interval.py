@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -69,19 +70,31 @@ def signed_rank(differences: Sequence[float], confidence: float) -> Interval:
     return Interval(statistics.median(means), means[outside], means[-1 - outside])
 
 
-def _critical_rank_sum(count: int, alpha: float) -> int:
-    """The largest sum of ranks with probability of at most ``alpha`` to be reached from below; -1 where there is none.
-
-    Exactly: the number of subsets of 1, ..., count with each sum, over 2**count.
+def signed_rank_p(differences: Sequence[float]) -> float:
+    """The one-sided p of Wilcoxon's signed-rank test for a centre above 0, exact, of finite numbers: so small that the
+    interval of this level begins at 0. (scipy.stats has the test, not the interval, and takes a second to import.)
     """
-    subsets = [1] + [0] * (count * (count + 1) // 2)
-    for rank in range(1, count + 1):
-        for total in range(len(subsets) - 1, rank - 1, -1):
-            subsets[total] += subsets[total - rank]
+    count = len(differences)
+    against = sum(a + b <= 0 for i, a in enumerate(differences) for b in differences[i:])
+    return sum(_subsets(count)[: against + 1]) / 2**count
+
+
+def _critical_rank_sum(count: int, alpha: float) -> int:
+    """The largest sum of ranks that is reached from below with probability ``alpha`` at most; -1 where there is none."""
     below, allowed = 0, alpha * 2**count
-    for total, number in enumerate(subsets):
+    for total, number in enumerate(_subsets(count)):
         below += number
         # Not by division: of a level such as 1 - 0.98 the last bits are rounding.
         if not below <= allowed * (1 + 1e-9):
             return total - 1
-    return len(subsets) - 1
+    return count * (count + 1) // 2
+
+
+@functools.lru_cache(maxsize=16)
+def _subsets(count: int) -> tuple[int, ...]:
+    """How many subsets of 1, ..., count have each sum: the distribution of the sum of ranks, times 2**count."""
+    subsets = [1] + [0] * (count * (count + 1) // 2)
+    for rank in range(1, count + 1):
+        for total in range(len(subsets) - 1, rank - 1, -1):
+            subsets[total] += subsets[total - rank]
+    return tuple(subsets)

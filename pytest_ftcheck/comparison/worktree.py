@@ -11,6 +11,9 @@ from pathlib import Path
 
 from ..errors import ComparisonError
 
+# What git sets where it calls a hook: the index, for one, would be written to.
+OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"}
+
 
 def toplevel(folder: Path) -> Path:
     """The top folder of the git repository that ``folder`` is in. Raises ComparisonError where there is none."""
@@ -49,8 +52,7 @@ def checked_out(commit: str, top: Path) -> Iterator[Path]:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """What git answers; None where it says no. Raises ComparisonError where there is no git."""
-    # Set within hooks of git, and of another repository then.
-    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+    environment = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -54,9 +54,10 @@ def test_a_step_time_fails_exactly_where_wilcoxons_test_rejects() -> None:
 def test_the_p_of_a_step_time_is_scipys() -> None:
     from scipy.stats import wilcoxon
 
-    samples = pairs(1.03, 0.02)
-    expected = wilcoxon([s - math.log(1.02) for s in samples], alternative="greater").pvalue
-    assert step_time(samples).p == pytest.approx(expected, rel=1e-12)
+    for ratio in (0.98, 1.02, 1.03, 1.04):
+        samples = [one + 0.00137 * i for i, one in enumerate(pairs(ratio, 0.02))]  # without ties
+        expected = wilcoxon([s - math.log(1.02) for s in samples], alternative="greater", method="exact").pvalue
+        assert step_time(samples).p == pytest.approx(expected, rel=1e-12)
 
 
 def test_no_difference_at_all_passes() -> None:
@@ -101,6 +102,14 @@ def test_a_loss_with_a_known_spread_needs_fewer_seeds() -> None:
     assert known.verdict == FAILED
     assert known.p == pytest.approx(0.5 * math.erfc(0.008 / 0.006 * math.sqrt(5) / math.sqrt(2)), rel=1e-9)
     assert loss_not_worse([0.1], sd=0.006).verdict == FAILED
+
+
+def test_the_p_of_a_loss_is_scipys() -> None:
+    from scipy.stats import ttest_1samp
+
+    differences = seeds(0.008, 0.006)
+    expected = ttest_1samp(differences, 0.0, alternative="greater").pvalue
+    assert loss_not_worse(differences).p == pytest.approx(expected, rel=1e-9)
 
 
 def test_from_seven_seeds_on_their_own_spread_counts() -> None:

@@ -1,9 +1,9 @@
 """Real trainings compared many times: how often a slower one is found, and how often an equal one is called slower.
 
-    cd tests && python -m comparison.experiment --runs 20 --units 21 --busy 1    # 5 % more work, one core kept busy
-    cd tests && python -m comparison.experiment --runs 30 --units 20             # the same work: A/A
+    cd tests && python -m comparison.experiment --runs 20 --units 20 21 --busy 1    # 5 % more work, one core kept busy
+    cd tests && python -m comparison.experiment --runs 30 --units 20 20             # the same work: A/A
 
-A step is 20 units of work, of about a millisecond each; the candidate's is as many as ``--units`` says.
+A step is so many units of work, of about a millisecond each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from pytest_ftcheck import Full, Job, Recipe
 from pytest_ftcheck.comparison.recipes import compare_recipes
 
-UNITS, WIDTH, ROWS = 20, 192, 64
+WIDTH, ROWS = 192, 64
 
 
 def model() -> Any:
@@ -64,19 +64,20 @@ def busy(processes: int) -> Iterator[None]:
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--runs", type=int, default=20)
-    options.add_argument("--units", type=int, default=UNITS + 1)
+    options.add_argument("--units", type=int, nargs=2, default=(20, 21), metavar=("REFERENCE", "CANDIDATE"))
     options.add_argument("--busy", type=int, default=0)
     chosen = options.parse_args()
+    reference, candidate = chosen.units
     verdicts: Counter[str] = Counter()
     with busy(chosen.busy):
         for run in range(chosen.runs):
             start = time.monotonic()
-            found = compare_recipes(recipe(UNITS), recipe(chosen.units), "full", "cpu", seed=run)
+            found = compare_recipes(recipe(reference), recipe(candidate), "full", "cpu", seed=run)
             verdicts[found.verdict] += 1
             step = f"{1e3 * found.rounds[0].reference_s[0]:.1f} ms, {len(found.rounds)} rounds"
             took = f"{time.monotonic() - start:.0f} s, load {os.getloadavg()[0]:.1f}"
             print(f"{run}: {found.verdict} {found.ratio:.4f} {found.interval} ({step}, {took})", flush=True)
-    print(f"{chosen.units} units against {UNITS}, {chosen.busy} cores kept busy: {dict(verdicts)}")
+    print(f"{candidate} units against {reference}, {chosen.busy} cores kept busy: {dict(verdicts)}")
 
 
 if __name__ == "__main__":
