@@ -76,7 +76,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     """
     count = len(differences)
     against = sum(a + b <= 0 for i, a in enumerate(differences) for b in differences[i:])
-    return sum(_subsets(count)[: against + 1]) / 2**count
+    return sum(_subsets(count)[: against + 1]) / float(2**count)
 
 
 def _critical_rank_sum(count: int, alpha: float) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from .decision import FAILED, PASSED, UNSTABLE, Decision
+from .decision import PASSED, UNSTABLE, Decision
 from .statistics import ALPHA
 
 # A gate at the one-sided level that it is given.
 Gate = Callable[[float], Decision]
 # How often samples are taken before it is said that nothing can be decided.
-MOST_ROUNDS = 4
+MOST_ROUNDS = 5
+# How many rounds of one verdict settle what began with an alarm.
+CONFIRMED = 2
 
 
 def holm(gates: Mapping[str, Gate], alpha: float = ALPHA) -> dict[str, Decision]:
@@ -37,18 +39,21 @@ def holm(gates: Mapping[str, Gate], alpha: float = ALPHA) -> dict[str, Decision]
 def settled(rounds: Sequence[Decision]) -> Decision | None:
     """What repeated decisions of one gate, each on fresh samples, come to; None where another round is needed.
 
-    One that passes settles it, and two that fail. So a false alarm takes two: alpha squared, where rounds decide. A
-    gate that has done neither after four rounds is unstable.
+    The first that decides anything settles it where it passes. An alarm is confirmed by one more, and overruled by two
+    that pass: so a false alarm takes two of three, and a process that happened to be fast does not hide a regression.
+    A gate that has come to nothing after MOST_ROUNDS is unstable.
     """
     last = rounds[-1]
     failures = [one for one in rounds if one.failed]
-    if last.verdict == PASSED:
-        note = "; an alarm was not confirmed on fresh samples" if failures else ""
-        return dataclasses.replace(last, reason=last.reason + note)
-    if failures and not failures[-1].finite:
-        return failures[-1]
-    if len(failures) >= 2:
-        return dataclasses.replace(last, verdict=FAILED, reason=f"{last.reason}, confirmed on fresh samples")
+    passes = [one for one in rounds if one.verdict == PASSED]
+    if any(not one.finite for one in failures):
+        return last
+    if passes and not failures:
+        return last
+    if len(failures) == CONFIRMED:
+        return dataclasses.replace(last, reason=f"{last.reason}, confirmed on fresh samples")
+    if len(passes) == CONFIRMED:
+        return dataclasses.replace(last, reason=f"{last.reason}; an alarm was not confirmed on fresh samples")
     if len(rounds) < MOST_ROUNDS:
         return None
     return dataclasses.replace(last, verdict=UNSTABLE, reason=f"{last.reason}; {len(rounds)} rounds were made")

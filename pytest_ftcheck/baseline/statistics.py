@@ -33,8 +33,8 @@ def step_time(
     """Whether a step takes longer: ``log_ratios`` [pairs] are log(new seconds / old seconds), interleaved.
 
     Failed: longer by more than ``margin``, by Wilcoxon's signed-rank test at ``alpha``. Passed: not that, and longer by
-    ``effect`` or more is ruled out at ``alpha``, too. So what is really ``effect`` slower passes with probability alpha
-    at most, however noisy the machine. Raises ComparisonError for fewer than 7 pairs.
+    ``effect`` or more is ruled out at ``alpha``, too. So pairs that are really ``effect`` slower pass with probability
+    alpha at most, however much they scatter. Raises ComparisonError for fewer than 7 pairs.
     """
     pairs = len(log_ratios)
     if pairs < FEWEST_PAIRS:

@@ -63,24 +63,27 @@ def test_what_is_not_finite_fails_and_does_not_make_the_others_milder() -> None:
     [
         ([PASSED], PASSED),
         ([FAILED], None),
-        ([FAILED, PASSED], PASSED),
+        ([FAILED, PASSED], None),
+        ([FAILED, PASSED, PASSED], PASSED),
+        ([FAILED, PASSED, FAILED], FAILED),
+        ([FAILED, PASSED, UNSTABLE, PASSED], PASSED),
         ([FAILED, FAILED], FAILED),
         ([UNSTABLE], None),
         ([UNSTABLE, PASSED], PASSED),
         ([UNSTABLE, FAILED, FAILED], FAILED),
         ([FAILED, UNSTABLE, UNSTABLE, FAILED], FAILED),
-        ([UNSTABLE] * 3, None),
+        ([UNSTABLE] * (MOST_ROUNDS - 1), None),
         ([UNSTABLE] * MOST_ROUNDS, UNSTABLE),
         ([FAILED, *[UNSTABLE] * (MOST_ROUNDS - 1)], UNSTABLE),
     ],
 )
-def test_a_pass_settles_it_and_so_do_two_failures(verdicts: Sequence[str], outcome: str | None) -> None:
+def test_a_pass_settles_it_and_an_alarm_takes_two_of_three(verdicts: Sequence[str], outcome: str | None) -> None:
     found = settled([decided(verdict) for verdict in verdicts])
     assert (found and found.verdict) == outcome
 
 
 def test_the_reason_says_what_became_of_an_alarm() -> None:
-    passed = settled([decided(FAILED), decided(PASSED)])
+    passed = settled([decided(FAILED), decided(PASSED), decided(PASSED)])
     confirmed = settled([decided(FAILED), decided(FAILED)])
     assert passed is not None
     assert passed.reason == "passed; an alarm was not confirmed on fresh samples"

@@ -12,6 +12,12 @@ import pytest
 from comparison.repository import git, repository
 from errands import ends_within, written
 
+from pytest_ftcheck.baseline import family
+from pytest_ftcheck.comparison.against import Against
+from pytest_ftcheck.comparison.comparison import Comparison
+from pytest_ftcheck.comparison.interleaving import compare
+from pytest_ftcheck.comparison.step_time import Round
+
 ARGUMENTS = ("--ftcheck-device=cpu", "-p", "no:cacheprovider", "-p", "no:benchmark")
 MINE = """
     import os, time
@@ -86,11 +92,29 @@ def test_a_slower_and_larger_step_fails_and_the_verdict_is_in_the_terminal(
     assert is_clean(repo)
 
 
-def test_the_same_tree_does_not_fail(repo: Path, pytester: pytest.Pytester) -> None:
+def test_the_same_tree_has_no_change(repo: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what one round of step times cannot decide is neither a pass nor a failure."""
+    monkeypatch.setattr(family, "MOST_ROUNDS", 1)
     result = pytester.runpytest_inprocess("--ftcheck-against=HEAD", "--ftcheck-methods=full", *ARGUMENTS)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["  full: step time *: this tree takes *x that of HEAD*"])
     result.stdout.no_fnmatch_line("*->*")
+
+
+def test_what_cannot_be_decided_is_counted_apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = Round((1.0,) * 12, (0.5, 1.5) * 6)
+
+    def compared(self: Against, recipe: str, methods: list[str]) -> dict[str, Comparison]:
+        found = compare(methods, lambda method: noisy, ("HEAD", "this tree"), "cpu")
+        return {method: Comparison(recipe, (), one) for method, one in found.items()}
+
+    monkeypatch.setattr(Against, "compare", compared)
+    repository(pytester.path, {"src/mine.py": mine(), "conftest.py": unindented(CONFTEST), "pytest.ini": INI})
+    result = pytester.runpytest_inprocess("--ftcheck-against=HEAD", "--ftcheck-methods=full", "-v", *ARGUMENTS)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["ftcheck-against::full UNSTABLE*", "mine: unstable", "    unstable: cannot decide: *", "*= 1 unstable in *"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,13 @@ def outcome(*ratios: float) -> StepTime:
 
 @pytest.mark.parametrize(
     ("ratios", "verdict", "rounds"),
-    [((1.0,), "passed", 1), ((1.1, 1.1), "failed", 2), ((1.1, 1.0), "passed", 2), ((0.5,), "passed", 1)],
+    [
+        ((1.0,), "passed", 1),
+        ((1.1, 1.1), "failed", 2),
+        ((1.1, 1.0, 1.0), "passed", 3),
+        ((1.1, 1.0, 1.1), "failed", 3),
+        ((0.5,), "passed", 1),
+    ],
 )
 def test_an_alarm_is_confirmed_on_fresh_samples(ratios: tuple[float, ...], verdict: str, rounds: int) -> None:
     found = outcome(*ratios)
