@@ -59,6 +59,8 @@ def annotate(item: pytest.Item, report: pytest.TestReport, made: Mapping[str, Se
     if len(verdicts) == 1:
         item.user_properties += _properties(verdicts[0])
     comparisons = [Comparison.from_json(text) for text in made.get("comparisons", ())]
+    for comparison in comparisons:
+        item.user_properties += _properties_of_comparison(comparison)
     status = _status(verdicts, trials) or _status_of_comparisons(report, comparisons)
     if status and not report.failed:
         report.ftcheck_status = status  # type: ignore[attr-defined]
@@ -88,3 +90,10 @@ def _properties(verdict: Verdict) -> list[tuple[str, object]]:
     names = ("recipe", "method", "check", "theme", "status")
     found: list[tuple[str, object]] = [(f"ftcheck.{name}", getattr(verdict, name)) for name in names]
     return [*found, ("ftcheck.findings", len(verdict.findings)), ("ftcheck.seconds", round(verdict.seconds, 3))]
+
+
+def _properties_of_comparison(comparison: Comparison) -> list[tuple[str, object]]:
+    step_time = comparison.step_time
+    found = {"recipe": comparison.recipe, "method": step_time.method, "status": comparison.verdict}
+    ratio = ("ftcheck.step_time_ratio", round(float(step_time.ratio), 4))
+    return [*((f"ftcheck.{name}", value) for name, value in found.items()), ratio]

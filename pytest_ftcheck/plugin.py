@@ -134,7 +134,7 @@ def _collect_against(config: pytest.Config, ref: str) -> Collection:
         commit_of(ref, toplevel(config.invocation_params.dir))
     except ComparisonError as error:
         raise pytest.UsageError(str(error)) from None
-    return Collection(AGAINST, against_items)
+    return Collection(AGAINST, against_items, own=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k

@@ -73,7 +73,7 @@ class Visitor(Collection):
     """Collects the folder's recipe alone."""
 
     def __init__(self, visit: Visit, line: Line) -> None:
-        super().__init__(NAME, visit.items)
+        super().__init__(NAME, visit.items, own=True)
         self._visit, self._line = visit, line
 
     def pytest_configure(self, config: pytest.Config) -> None:

@@ -88,7 +88,10 @@ def test_a_slower_and_larger_step_fails_and_the_verdict_is_in_the_terminal(
             "*more than 2% slower, confirmed on fresh samples",
         ]
     )
-    assert "this tree takes" in (repo / "junit.xml").read_text()
+    junit = (repo / "junit.xml").read_text()
+    assert "this tree takes" in junit
+    assert '<property name="ftcheck.step_time_ratio" value="' in junit
+    assert '<property name="ftcheck.status" value="failed"' in junit
     assert is_clean(repo)
 
 
@@ -132,7 +135,7 @@ def test_what_cannot_be_decided_is_counted_apart(pytester: pytest.Pytester, monk
         (
             {
                 "conftest.py": unindented(CONFTEST).replace(
-                    "    return Recipe(", "    raise OSError('no such file')\n    ("
+                    "    return Recipe(", "    raise OSError('no such file')\n    return Recipe("
                 )
             },
             "*--ftcheck-against: HEAD: ft_recipe: OSError: no such file",
@@ -201,8 +204,10 @@ def test_without_a_recipe_of_ones_own_there_is_nothing_to_compare(pytester: pyte
 def test_ctrl_c_ends_both_trainings_and_removes_the_other_tree(repo: Path, pytester: pytest.Pytester) -> None:
     pids = repo / "pids"
     (repo / "src" / "mine.py").write_text(mine(before=f"open({str(pids)!r}, 'w').write(str(os.getpid()))"))
-    # Both trees train for as long as it takes: the commit's steps are long.
-    command = [sys.executable, "-m", "pytest", "--ftcheck-against=HEAD", "--ftcheck-methods=full", *ARGUMENTS]
+    # As at a terminal: a suite that runs in the background of a shell has Ctrl-C ignored, and hands that down.
+    listening = "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    arguments = ["--ftcheck-against=HEAD", "--ftcheck-methods=full", *ARGUMENTS]
+    command = [sys.executable, "-c", f"{listening}sys.exit(pytest.main(sys.argv[1:]))", *arguments]
     session = subprocess.Popen(
         command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
