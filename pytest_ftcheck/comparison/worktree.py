@@ -45,9 +45,8 @@ def checked_out(commit: str, top: Path) -> Iterator[Path]:
                 raise ComparisonError(f"--ftcheck-against: git cannot check out {commit} (git worktree add)")
             yield tree
         finally:
+            # By name: "prune" would also forget worktrees of the user's on a disk that is not there just now.
             _git(top, "worktree", "remove", "--force", str(tree))
-            # It may have been interrupted before git had made the tree whole.
-            _git(top, "worktree", "prune")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -41,6 +41,16 @@ def test_it_is_gone_after_ctrl_c_and_errors(repo: Path, error: type[BaseExceptio
     assert trees(repo) == 1
 
 
+def test_worktrees_of_the_users_own_are_left_alone(repo: Path) -> None:
+    """Also one whose disk is not there just now."""
+    away = repo.parent / "away"
+    git(repo, "worktree", "add", "--quiet", "--detach", str(away))
+    away.rename(repo.parent / "unmounted")
+    with checked_out(commit_of("HEAD", repo), repo):
+        pass
+    assert str(away) in git(repo, "worktree", "list")
+
+
 def test_hooks_of_the_repository_do_not_run(repo: Path) -> None:
     hook = repo / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)
