@@ -113,6 +113,8 @@ class Contestant:
 
 def python(code: str, *arguments: str, search: Sequence[str] = ()) -> list[str]:
     """The command of a Python that runs ``code``, and searches modules in ``search`` (default: where this one does)."""
-    # Set before anything is imported: the working folder may have a file called like a module.
-    places = [*map(str, search or sys.path)]
-    return [sys.executable, "-c", f"import sys; sys.path[:] = {places!r}; {code}", *arguments]
+    # Set before anything is imported: the working folder may have a file called like a module. This package first, from
+    # where it is: both sides are measured by the same one, also where the tree has one of its own.
+    places, here = [*map(str, search or sys.path)], str(Path(__file__).resolve().parents[2])
+    start = f"import sys; sys.path[:] = [{here!r}, *sys.path]; import pytest_ftcheck; sys.path[:] = {places!r}"
+    return [sys.executable, "-c", f"{start}; {code}", *arguments]

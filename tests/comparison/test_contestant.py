@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -67,3 +68,14 @@ def test_its_temporary_files_are_in_its_scratch_folder(tmp_path: Path) -> None:
     code = "import tempfile, json; print(json.dumps({'where': tempfile.mkdtemp()}), flush=True); sys.stdin.read()"
     with contestant(code, tmp_path) as one:
         assert Path(one.answer()["where"]).parent == tmp_path
+
+
+def test_this_package_measures_also_where_another_would_be_found(tmp_path: Path) -> None:
+    import pytest_ftcheck
+
+    (tmp_path / "pytest_ftcheck").mkdir()
+    (tmp_path / "pytest_ftcheck" / "__init__.py").write_text("")
+    (tmp_path / "mine.py").write_text("NAME = 'mine'")
+    code = "import json, pytest_ftcheck, mine; print(json.dumps({'file': pytest_ftcheck.__file__, 'mine': mine.NAME}))"
+    with Contestant("main", python(code, search=[str(tmp_path), *sys.path]), tmp_path, tmp_path) as one:
+        assert one.answer() == {"file": pytest_ftcheck.__file__, "mine": "mine"}
