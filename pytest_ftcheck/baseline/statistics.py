@@ -136,11 +136,7 @@ def _t_p(values: Sequence[float]) -> float:
 
 
 def _ratios(interval: Interval) -> str:
-    return f"interval {math.exp(interval.low):.4g} to {_exp(interval.high):.4g}"
-
-
-def _exp(value: float) -> float:
-    return math.inf if value == math.inf else math.exp(value)
+    return f"interval {math.exp(interval.low):.4g} to {math.exp(interval.high):.4g}"
 
 
 def _nats(interval: Interval) -> str:

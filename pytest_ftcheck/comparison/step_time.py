@@ -72,7 +72,7 @@ class StepTime(Record):
         return [
             f"{self.method}: step time {verb}: {self.names[1]} takes {self.ratio:.4g}x that of {self.names[0]} "
             f"({duration(candidate)} against {duration(reference)}, {self.device})",
-            f"  {self.decision}",
+            f"  in round {len(self.rounds)}: {self.decision}",
         ]
 
 

@@ -125,10 +125,8 @@ def test_a_comparison_says_how_much_how_sure_and_how_long() -> None:
     assert found.interval[0] < found.ratio < found.interval[1]
     first, second = repr(found).splitlines()
     assert first == "lora: step time slower: this tree takes 1.106x that of main (1.11 s against 1 s, cpu)"
-    assert (
-        second
-        == "  1.106x the time (interval 1.103 to 1.109, 12 pairs): more than 2% slower, confirmed on fresh samples"
-    )
+    assert second.startswith("  in round 2: 1.106x the time (interval 1.103 to 1.109, 12 pairs): more than 2% slower")
+    assert second.endswith(", confirmed on fresh samples")
 
 
 def test_a_comparison_survives_json() -> None:
