@@ -80,7 +80,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
 
 
 def _critical_rank_sum(count: int, alpha: float) -> int:
-    """The largest sum of ranks that is reached from below with probability ``alpha`` at most; -1 where there is none."""
+    """The largest sum of ranks that is reached from below with probability ``alpha`` at most; -1 where none is."""
     below, allowed = 0, alpha * 2**count
     for total, number in enumerate(_subsets(count)):
         below += number

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,8 +37,11 @@ def commit_of(ref: str, top: Path) -> str:
 
 @contextlib.contextmanager
 def checked_out(commit: str, top: Path) -> Iterator[Path]:
-    """A working tree of ``commit`` in a temporary folder, removed at the end, after Ctrl-C too."""
-    with tempfile.TemporaryDirectory(prefix="ftcheck-against-", ignore_cleanup_errors=True) as folder:
+    """A working tree of ``commit`` in a temporary folder, removed at the end, after Ctrl-C and SIGTERM too."""
+    with (
+        _interrupted_by_sigterm(),
+        tempfile.TemporaryDirectory(prefix="ftcheck-against-", ignore_cleanup_errors=True) as folder,
+    ):
         tree = Path(folder).resolve() / top.name
         try:
             # Hooks of the repository are for people who change branches.
@@ -47,6 +52,20 @@ def checked_out(commit: str, top: Path) -> Iterator[Path]:
         finally:
             # By name: "prune" would also forget worktrees of the user's on a disk that is not there just now.
             _git(top, "worktree", "remove", "--force", str(tree))
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, by which CI ends a job, do what Ctrl-C does: Python would end without cleaning up."""
+    free = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not free:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -206,7 +206,8 @@ def test_without_a_recipe_of_ones_own_there_is_nothing_to_compare(pytester: pyte
     result.stdout.fnmatch_lines(["*--ftcheck-against: no ft_recipe is defined for *", "*nothing was compared"])
 
 
-def test_ctrl_c_ends_both_trainings_and_removes_the_other_tree(repo: Path, pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_both_trainings_and_remove_the_other_tree(repo: Path, number: signal.Signals) -> None:
     pids = repo / "pids"
     (repo / "src" / "mine.py").write_text(mine(before=f"open({str(pids)!r}, 'w').write(str(os.getpid()))"))
     # As at a terminal: a suite that runs in the background of a shell has Ctrl-C ignored, and hands that down.
@@ -219,7 +220,7 @@ def test_ctrl_c_ends_both_trainings_and_removes_the_other_tree(repo: Path, pytes
     try:
         training = int(written(pids, 300))
         assert not is_clean(repo)
-        os.killpg(session.pid, signal.SIGINT)
+        os.killpg(session.pid, number)
         output, _ = session.communicate(timeout=120)
     finally:
         session.kill()

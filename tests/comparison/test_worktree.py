@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def test_it_is_gone_after_ctrl_c_and_errors(repo: Path, error: type[BaseExceptio
         raise error
     assert not tree.parent.exists()
     assert trees(repo) == 1
+
+
+def test_sigterm_is_what_it_was_afterwards(repo: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with checked_out(commit_of("HEAD", repo), repo):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_worktrees_of_the_users_own_are_left_alone(repo: Path) -> None:
