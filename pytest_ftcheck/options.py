@@ -101,6 +101,12 @@ def _reasons(text: str) -> dict[str, str]:
     return {id.strip(): reason.strip() for id, _, reason in pairs}
 
 
+def _ref(text: str) -> str | None:
+    if not text.strip() or text.startswith("-"):
+        raise InvalidValueError("a branch, tag or commit of git; off")
+    return None if text == "off" else text
+
+
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 
@@ -140,6 +146,7 @@ OPTIONS = (
         "Break the recipe in every way that the catalogue knows, and report what notices",
         values=SABOTAGES,
     ),
+    Option("against", "string", _ref, "Compare cost and step time with those of another commit, in turns", "REF"),
     Option("update", "bool", _switch, "Accept what is seen now as what is declared from now on (not in CI)"),
     Option("reason", "string", _reason, "Why what is declared changes; --ftcheck-update wants it", "TEXT"),
 )
@@ -161,6 +168,7 @@ class Settings(NamedTuple):
     expected_failures: Mapping[str, str] | None = None
     time_limit: float | None = None
     sabotage: Literal["report", "strict"] | None = None
+    against: str | None = None
     update: bool = False
     reason: str | None = None
 
@@ -197,6 +205,9 @@ def settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError("--ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them")
     if chosen.audit == "stack" and chosen.sabotage:
         raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
+    if chosen.against and (chosen.audit or chosen.sabotage):
+        other = "--ftcheck-audit" if chosen.audit else "--ftcheck-sabotage"
+        raise pytest.UsageError(f"--ftcheck-against with {other}: choose one of them")
     return chosen
 
 

@@ -6,13 +6,14 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .fixtures import (
     _ft_evidence,
     ft_check,
+    ft_compare,
     ft_device,
     ft_full,
     ft_lora,
@@ -25,6 +26,9 @@ from .fixtures import (
 from .options import Settings, add_options, refuse_update, settings
 from .session import KINDS, SESSION, Session
 
+if TYPE_CHECKING:
+    from .collection import Collection
+
 GPU = (
     'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
     "run on the CPU with --ftcheck-device=cpu"
@@ -35,6 +39,7 @@ EMPTY_OR_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 __all__ = [
     "_ft_evidence",
     "ft_check",
+    "ft_compare",
     "ft_device",
     "ft_full",
     "ft_lora",
@@ -71,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     refuse_update(chosen)
     _refuse_unknown_checks(chosen)
     config.stash[SESSION] = Session(chosen, config.rootpath)
-    if chosen.audit or chosen.sabotage:
+    if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Controller(config), "ftcheck-controller")
@@ -108,12 +113,28 @@ def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
         from .sabotage import SABOTAGE, sabotage_items
 
         collection = Collection(SABOTAGE, sabotage_items, alone=True)
+    elif chosen.against:
+        collection = _collect_against(config, chosen.against)
     elif chosen.audit == "stack":
         collection = Collection(STACK, stack_items, of_recipe=False)
     else:
         collection = Collection(CHECKS, check_items)
     config.pluginmanager.register(collection, "ftcheck-collection")
     config.pluginmanager.register(Distribution(), "ftcheck-distribution")
+
+
+def _collect_against(config: pytest.Config, ref: str) -> Collection:
+    from .audit import AGAINST
+    from .collection import Collection
+    from .comparison.against import against_items
+    from .comparison.worktree import commit_of, toplevel
+    from .errors import ComparisonError
+
+    try:
+        commit_of(ref, toplevel(config.invocation_params.dir))
+    except ComparisonError as error:
+        raise pytest.UsageError(str(error)) from None
+    return Collection(AGAINST, against_items, own=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k
@@ -201,6 +222,8 @@ class Controller:
     def _nothing_examined(self) -> list[str]:
         if self._settings.sabotage:
             return [] if self._records["trials"] else ["--ftcheck-sabotage: 0 ways to break the recipe were tried"]
+        if self._settings.against:
+            return [] if self._records["comparisons"] else ["--ftcheck-against: nothing was compared"]
         if not self._settings.audit:
             return []
         from .report.audit import examined
@@ -218,6 +241,10 @@ class Controller:
             from .report.audit import write_audit
 
             write_audit(terminalreporter, self._records["verdicts"])
+        if self._records["comparisons"]:
+            from .report.comparison import write_comparisons
+
+            write_comparisons(terminalreporter, self._records["comparisons"])
         for line in self._records["accepted"]:
             terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
         if self._records["trials"]:

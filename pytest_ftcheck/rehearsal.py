@@ -110,17 +110,23 @@ class Rehearsal:
 
 def arguments_of(config: pytest.Config, paths: Sequence[str]) -> list[str]:
     """How pytest is called for the tests in ``paths``: as for this session, but writing no file and on one worker."""
-    arguments = [*paths, "-p", "no:cacheprovider", "--junitxml=", "--rootdir", str(config.rootpath)]
+    arguments = [*paths, "--rootdir", str(config.rootpath)]
     if config.inipath is not None:
         arguments += ["-c", str(config.inipath)]
     if config.option.markexpr:
         arguments += ["-m", config.option.markexpr]
+    return [*arguments, *flags_of(config)]
+
+
+def flags_of(config: pytest.Config) -> list[str]:
+    """The options of a session within this one: no files, one worker, the same training, and no audit of its own."""
+    flags = ["-p", "no:cacheprovider", "--junitxml="]
     if config.pluginmanager.hasplugin("xdist"):
-        arguments += ["-n0"]
+        flags += ["-n0"]
     for flag in ("--ftcheck-device", "--ftcheck-steps", "--ftcheck-seeds"):
         if config.getoption(flag):
-            arguments.append(f"{flag}={config.getoption(flag)}")
-    return [*arguments, "--ftcheck-audit=off", "--ftcheck-sabotage=off", "--ftcheck-no-cache"]
+            flags.append(f"{flag}={config.getoption(flag)}")
+    return [*flags, "--ftcheck-audit=off", "--ftcheck-sabotage=off", "--ftcheck-against=off", "--ftcheck-no-cache"]
 
 
 class Understudy:

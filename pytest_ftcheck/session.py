@@ -15,6 +15,7 @@ from .options import Settings
 
 if TYPE_CHECKING:
     from .acceptance import Acceptance
+    from .comparison.comparison import Comparison
     from .evidence.evidence import Evidence
     from .predict import Gpu, Prediction
     from .recipe import Recipe
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .runner import Runner
 
 # What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
-KINDS = ("runs", "verdicts", "trials", "accepted")
+KINDS = ("runs", "verdicts", "trials", "accepted", "comparisons")
 
 
 class Session:
@@ -35,6 +36,8 @@ class Session:
         self.fresh: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self.told: set[str] = set()
         self.rehearsals: dict[Path, Rehearsal] = {}
+        # Of ``--ftcheck-against``: by folder, and then by method.
+        self.comparisons: dict[Path, dict[str, Comparison]] = {}
         self._runner: Runner | None = None
         self._audited: Recipe | None = None
         self._evidence: dict[tuple[str, str], Evidence] = {}

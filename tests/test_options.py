@@ -21,6 +21,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "expected-failures": ("training-completes: see #12", {"training-completes": "see #12"}),
     "time-limit": ("2.5", 2.5),
     "sabotage": ("report", "report"),
+    "against": ("origin/main", "origin/main"),
     "update": ("true", True),
     "reason": ("a smaller base model", "a smaller base model"),
 }
@@ -140,6 +141,8 @@ WRONG = [
     ("checks", "a,", "names with commas between them"),
     ("time-limit", "soon", "a number of seconds greater than 0"),
     ("expected-failures", "a-check", "lines of the form 'check-id: reason'"),
+    ("against", " ", "a branch, tag or commit of git; off"),
+    ("against", "--force", "a branch, tag or commit of git; off"),
     ("reason", " ", "why, in a few words"),
 ]
 

@@ -1,0 +1,1 @@
+"""Recorded baselines, and the gates that hold a run to them."""
