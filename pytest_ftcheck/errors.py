@@ -29,3 +29,7 @@ class NotApplicable(Exception):  # noqa: N818 - not an error: an answer
 
 class PredictionError(FtcheckError):
     """A training step cannot be predicted; the message says what is not supported and what to do."""
+
+
+class AcceptanceError(FtcheckError):
+    """What is seen cannot become what is declared; the message says why."""

@@ -19,6 +19,7 @@ from .session import SESSION
 if TYPE_CHECKING:
     from .evidence.evidence import Evidence
     from .factory import RunFactory
+    from .gating import Baseline
     from .observers import Observation
     from .pair import Pair
     from .predict import Gpu, Prediction
@@ -122,6 +123,16 @@ def ft_predict(ft_recipe: Any, pytestconfig: pytest.Config) -> Callable[..., Pre
             raise error.with_traceback(None) from None
 
     return predict
+
+
+@pytest.fixture
+def ft_baseline(request: pytest.FixtureRequest) -> Baseline:
+    """``ft_baseline.check(run_or_pair)`` and ``.record(name, value, ...)`` hold what is seen to what is recorded."""
+    from .gating import CASE, Baseline
+
+    baseline = Baseline(request)
+    request.node.stash[CASE] = baseline.case
+    return baseline
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,11 @@ VALUES: dict[str, tuple[str, Any]] = {
     "time-limit": ("2.5", 2.5),
     "sabotage": ("report", "report"),
     "update": ("true", True),
+    "update-new-only": ("true", True),
+    "calibrate": ("5", 5),
+    "baseline-dir": ("some/folder", "some/folder"),
+    "tolerance": ("memory.peak_bytes: 2%", {"memory.peak_bytes": "2%"}),
+    "stale": ("error", "error"),
     "reason": ("a smaller base model", "a smaller base model"),
 }
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -140,6 +145,9 @@ WRONG = [
     ("checks", "a,", "names with commas between them"),
     ("time-limit", "soon", "a number of seconds greater than 0"),
     ("expected-failures", "a-check", "lines of the form 'check-id: reason'"),
+    ("calibrate", "2", "a whole number of at least 3"),
+    ("baseline-dir", " ", "a folder"),
+    ("tolerance", "memory", "lines of the form 'metric: limit'"),
     ("reason", " ", "why, in a few words"),
 ]
 
@@ -178,23 +186,6 @@ def test_a_promised_gpu_and_the_cpu_exclude_each_other(shown: pytest.Pytester) -
     result = shown.runpytest_inprocess("--ftcheck-require-gpu", "--ftcheck-device=cpu")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them"])
-
-
-def test_what_is_declared_is_not_replaced_without_a_reason(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_inprocess("--ftcheck-update")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --ftcheck-update without --ftcheck-reason=TEXT: say why *"])
-
-
-@pytest.mark.parametrize(("value", "ret"), [("true", 4), ("1", 4), ("woodpecker", 4), ("", 5), ("false", 5)])
-def test_what_is_declared_is_not_replaced_in_ci(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str, ret: int
-) -> None:
-    monkeypatch.setenv("CI", value)
-    result = pytester.runpytest_inprocess("--ftcheck-update", "--ftcheck-reason=why")
-    assert result.ret == ret
-    if ret == pytest.ExitCode.USAGE_ERROR:
-        result.stderr.fnmatch_lines(["ERROR: --ftcheck-update in CI (environment variable CI): *"])
 
 
 def test_help_lists_every_option_and_ini_twin(pytester: pytest.Pytester) -> None:
