@@ -23,6 +23,7 @@ from .baseline.rules import Tolerances
 from .baseline.store import FOLDER, refuse_unwritable
 from .baseline.update import Proposal
 from .errors import FtcheckError
+from .options import decisive_flags
 from .pair import Pair
 from .run import Run
 from .session import SESSION, Session
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from .factory import RunFactory
 
 MOST_LINES = 24
-# Options without which the accepting command would see something else.
-REPEATED = ("device", "steps", "seeds", "baseline-dir")
 
 
 class Baseline:
@@ -94,9 +93,13 @@ class Baseline:
         runs = _runs(subject)
         if not runs:
             return Seen(metrics, self._here(), again=lambda: metrics_of(self._predicted_again(subject), name))
-        code = joined([self._factory.code(run) for run in runs])
         again = self._again(subject)
-        return Seen(metrics, Fingerprint.of(runs[0].environment), code, lambda: metrics_of(again(), name))
+        return Seen(
+            metrics,
+            Fingerprint.of(runs[0].environment),
+            lambda: joined([self._factory.code(run) for run in runs]),
+            lambda: metrics_of(again(), name),
+        )
 
     def _again(self, subject: Subject) -> Callable[[], Subject]:
         factory = self._factory
@@ -150,8 +153,7 @@ def accept_command(item: pytest.Item) -> str:
     file = os.path.relpath(item.path, item.config.invocation_params.dir)
     id = "::".join([Path(file).as_posix(), *names(item)])
     quoted = shlex.quote(id) if "'" in id else f"'{id}'"
-    given = [(f"--ftcheck-{name}", item.config.getoption(f"--ftcheck-{name}")) for name in REPEATED]
-    flags = [shlex.quote(f"{flag}={value}") for flag, value in given if value is not None]
+    flags = map(shlex.quote, decisive_flags(item.config))
     return " ".join(["pytest", quoted, *flags, "--ftcheck-update", '--ftcheck-reason="..."'])
 
 
@@ -192,7 +194,7 @@ def _concluded(item: pytest.Item, report: pytest.TestReport, case: Case, session
     if not report.passed:
         if report.skipped:
             return ("expected failure" if hasattr(report, "wasxfail") else "skipped"), _reason(report)
-        return "failed", "" if case.status == "failed" else str(report.longrepr).splitlines()[-1]
+        return "failed", "" if case.status == "failed" else "the test failed otherwise"
     if case.fingerprint is None:
         return _failed(report, "ftcheck: the test ended without ft_baseline.check() or .record()")
     missing = case.unmeasured()
@@ -242,6 +244,6 @@ def _keep(item: pytest.Item, session: Session, judgement: Judgement) -> None:
 def _proposal(item: pytest.Item, case: Case, leave: Acceptance) -> Proposal:
     assert case.fingerprint is not None
     accepted = Acceptation(leave.reason, commit(item.config.rootpath))
-    entry = Entry(case.accepted, case.fingerprint, accepted, joined(case.codes))
+    entry = Entry(case.accepted, case.fingerprint, accepted, case.code)
     text = json.dumps(entry.to_data(), sort_keys=True)
     return Proposal(str(case.folder), case.environment, case.test, text, leave.new_only)

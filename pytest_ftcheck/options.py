@@ -120,6 +120,8 @@ def _pairs(text: str, form: str) -> dict[str, str]:
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
+# Options that decide what a training is, and what it is held to.
+DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
 
 def _one_of(values: tuple[str, ...]) -> Callable[[str], str | None]:
@@ -230,7 +232,15 @@ def settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError("--ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them")
     if chosen.audit == "stack" and chosen.sabotage:
         raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
+    if chosen.sabotage and chosen.accepting:
+        raise pytest.UsageError(f"--ftcheck-sabotage with {chosen.accepting}: choose one of them")
     return chosen
+
+
+def decisive_flags(config: pytest.Config) -> list[str]:
+    """Flags of this session's command line without which another session would see something else."""
+    given = [(f"--ftcheck-{name}", config.getoption(f"--ftcheck-{name}")) for name in DECISIVE]
+    return [f"{flag}={v}" for flag, value in given for v in (value if isinstance(value, list) else [value]) if v]
 
 
 def _value(option: Option, config: pytest.Config) -> Any:

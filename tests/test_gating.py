@@ -123,7 +123,7 @@ def test_a_failure_says_what_first_and_how_to_accept_it_last(
         f"  accept: {accept}",
     ]
     result.stdout.fnmatch_lines(["* ftcheck: baselines *", "cpu: 1 failed", f"  test_it.py::test_it: {line}"])
-    result.stdout.fnmatch_lines([f"FAILED test_it.py::test_it - {line[:25]}*"])
+    result.stdout.fnmatch_lines([f"FAILED test_it.py::test_it - *{line[:25]}*"])
     assert "gating.py" not in text
 
 
@@ -197,9 +197,9 @@ def test_a_baseline_of_another_environment_is_counted_apart_and_fails_where_a_gp
 
 def test_the_test_goes_on_after_what_cannot_be_compared(project: pytest.Pytester) -> None:
     file = project.path / "test_it.py"
-    file.write_text(file.read_text().replace("test_it", "test_new") + "    raise ValueError('seen')\n")
+    file.write_text(file.read_text().replace("test_it", "test_new") + "\n    raise ValueError('seen')\n")
     result = project.runpytest_inprocess(*QUICK)
-    result.stdout.fnmatch_lines(["E   ValueError: seen"])
+    result.stdout.fnmatch_lines(["E *ValueError: seen"])
 
 
 def test_a_test_that_checks_nothing_or_no_longer_measures_something_fails(project: pytest.Pytester) -> None:
@@ -357,7 +357,7 @@ def test_new_only_adds_and_never_replaces(project: pytest.Pytester, monkeypatch:
 def test_what_a_failing_test_saw_is_not_accepted(project: pytest.Pytester) -> None:
     before = file_of(project).read_bytes()
     file = project.path / "test_it.py"
-    file.write_text(file.read_text() + "    assert peak < 1\n")
+    file.write_text(file.read_text() + "\n    assert peak < 1\n")
     project.runpytest_inprocess(*QUICK, "--ftcheck-update", "--ftcheck-reason=why").assert_outcomes(failed=1)
     assert file_of(project).read_bytes() == before
 

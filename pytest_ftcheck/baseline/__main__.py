@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,9 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prune(paths: Sequence[str], yes: bool) -> int:
     collector = Collector()
-    # --no-summary and -qq: what is printed is ours; an error of the collection is told all the same.
-    status = pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider", "-p", "no:terminal", *paths], [collector])
+    # What pytest prints is shown only where it cannot collect.
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        status = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *paths], [collector])
     if status not in WELL:
+        print(told.getvalue(), file=sys.stderr)
         print(f"{PROGRAM}: the tests cannot be collected (pytest ends with {int(status)})", file=sys.stderr)
         return REFUSED
     files, base = _files(collector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,13 +24,13 @@ Files = Callable[[Path, str], BaselineFile]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a test shows: the metrics, where they were seen, a digest of the code ("" if unknown), and how to see them
-    again (None: they cannot be).
+    """What a test shows: the metrics, where they were seen, how to tell a digest of the code ("" if unknown), and how
+    to see them again (None: they cannot be).
     """
 
     metrics: Metrics
     fingerprint: Fingerprint
-    code: str = ""
+    code: Callable[[], str] | None = None
     again: Callable[[], Metrics] | None = None
 
 
@@ -44,7 +45,7 @@ class Case:
     files: Files = BaselineFile
     comparisons: list[Comparison] = field(default_factory=list)
     accepted: dict[str, Metric] = field(default_factory=dict)
-    codes: list[str] = field(default_factory=list)
+    codes: list[Callable[[], str]] = field(default_factory=list)
     fingerprint: Fingerprint | None = None
     _seen: dict[str, Metric] = field(default_factory=dict)
     _file: BaselineFile | None = None
@@ -54,12 +55,13 @@ class Case:
         a metric that the test has twice, AcceptanceError, and RecordError for a damaged file.
         """
         fresh = self._noted(seen)
-        tolerances.refuse_unknown(seen.metrics)
+        tolerances.refuse_wrong(seen.metrics)
         entry = self.entry
         known = entry.metrics if entry else {}
         taken = {m.name for m in fresh if self.leave and not (self.leave.new_only and m.name in known)}
         if taken:
             self._accept([m for m in fresh if m.name in taken], seen)
+            self._keep_times(entry, seen.fingerprint, tolerances)
         held = tuple(m for m in fresh if m.name not in taken)
         found = self._compared(entry, held, seen.fingerprint, tolerances)
         self.comparisons += found
@@ -98,13 +100,21 @@ class Case:
             return "not comparable"
         return "accepted" if self.accepted else "passed"
 
+    @property
+    def code(self) -> str:
+        """One digest of the code and data of all that the test was shown; "" where that cannot be told."""
+        try:
+            return joined([code() for code in self.codes])
+        except RecipeError:  # a run that is not of this recipe
+            return ""
+
     def attribution(self) -> str:
         """What has changed since the baseline was accepted: the environment, the code, or neither."""
         entry = self.entry
         if entry is None or self.fingerprint is None:
             return ""
         changes = entry.fingerprint.changes(self.fingerprint)
-        code = joined(self.codes)
+        code = self.code
         if entry.code and code:
             changes += ["the recipe's code or data"] if entry.code != code else []
             rest = "" if entry.code != code else "; the recipe's code and data are the same"
@@ -127,7 +137,7 @@ class Case:
             if known is None:
                 self._seen[metric.name] = metric
                 fresh.append(metric)
-        if seen.code:
+        if seen.code is not None:
             self.codes.append(seen.code)
         return tuple(fresh)
 
@@ -165,6 +175,15 @@ class Case:
         found = summarised(repeats, derive=self.leave.repeats > TWICE)
         self.accepted |= {metric.name: metric for metric in found}
 
+    def _keep_times(self, entry: Entry | None, now: Fingerprint, tolerances: Tolerances) -> None:
+        """Times are never twice the same: those that are within their tolerance stay as they were recorded."""
+        assert self.leave is not None
+        if entry is None or self.leave.repeats > TWICE:
+            return
+        times = tuple(m for name, m in self.accepted.items() if m.kind in OF_A_MACHINE and name in entry.metrics)
+        found = compare(Recorded(entry.metrics, entry.fingerprint), times, now, tolerances)
+        self.accepted |= {c.metric: entry.metrics[c.metric] for c in found if c.verdict == "passed"}
+
     def _differences(self, one: Metrics, other: Metrics, now: Fingerprint) -> Sequence[str]:
         """What is not the same in a repetition; with calibration, only of what must not differ at all."""
         assert self.leave is not None
@@ -173,15 +192,14 @@ class Case:
         recorded = Recorded({m.name: m for m in one}, now)
         found = compare(recorded, looked_at, now, Tolerances({}))
         advice = "" if calibrates else " (where that is its nature: --ftcheck-calibrate=N)"
-        return [c.line + advice for c in found if c.verdict not in ("passed", "stale")]
+        # An order that is only just decided may come out undecided; what is far better is as much of a difference.
+        return [c.line + advice for c in found if c.verdict not in ("passed", "warning")]
 
     def _is_bad(self, comparison: Comparison) -> bool:
         return comparison.verdict in BAD or (comparison.verdict == "stale" and self.stale_fails)
 
 
 def joined(codes: Sequence[str]) -> str:
-    """One digest for all that a test was shown; "" where nothing is known of it."""
-    import hashlib
-
+    """One digest for several; "" where one of them is not known."""
     text = " ".join(sorted(set(codes)))
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if text else ""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest() if codes and all(codes) else ""

@@ -77,8 +77,10 @@ class Tolerances:
             return Chosen(replace(calibrated, warns=default(metric).warns), "calibration")
         return Chosen(default(metric))
 
-    def refuse_unknown(self, metrics: tuple[Metric, ...]) -> None:
-        """Raise RecipeError for a tolerance of the test that is of no metric."""
+    def refuse_wrong(self, metrics: tuple[Metric, ...]) -> None:
+        """Raise RecipeError for a tolerance that cannot be, and for one of the test that is of no metric."""
+        for metric in metrics:
+            self.of(metric)
         known = [key for metric in metrics for key in _keys(metric)]
         for key in self._given[0][1]:
             if key not in known:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..codec import Record
 from ..errors import AcceptanceError, RecordError
@@ -77,14 +76,8 @@ def _merged(old: Entry, new: Entry) -> Entry:
 
 
 def _same(old: Entry, new: Entry) -> bool:
-    """Whether there is nothing to write: times and samples differ in every session, and are no change by themselves."""
-    return _fixed(old.metrics) == _fixed(new.metrics) and not old.fingerprint.changes(new.fingerprint)
-
-
-def _fixed(metrics: Mapping[str, Metric]) -> dict[str, Any]:
-    from .calibration import is_measured
-
-    return {name: m if not is_measured(m) or isinstance(m.value, Curve) else m.limit for name, m in metrics.items()}
+    """Whether there is nothing to write: another reason or commit is none."""
+    return old.metrics == new.metrics and old.fingerprint == new.fingerprint
 
 
 def _changes(path: Path, test: str, old: Entry | None, new: Entry) -> list[str]:

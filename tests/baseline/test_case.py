@@ -27,7 +27,8 @@ NONE = Tolerances({})
 def seen(subject: Any = SOUND, again: Any = None, code: str = "the code") -> Seen:
     """``again``: what repetitions show, one after the other; the same where it is None."""
     repeats = iter(again) if again is not None else iter(lambda: subject, None)
-    return Seen(metrics_of(subject), Fingerprint.of(subject.environment), code, lambda: metrics_of(next(repeats)))
+    environment = Fingerprint.of(subject.environment)
+    return Seen(metrics_of(subject), environment, lambda: code, lambda: metrics_of(next(repeats)))
 
 
 def leave(**changes: Any) -> Acceptance:
@@ -127,9 +128,7 @@ def test_a_failure_is_attributed_to_the_environment(folder: Path, change: dict[s
 def test_a_failure_is_attributed_to_the_code_where_its_digest_is_known(tmp_path: Path) -> None:
     def attribution(code: str) -> str:
         case = held(Case(TEST, tmp_path, leave=leave()), seen(code="one"))
-        from pytest_ftcheck.baseline.case import joined
-
-        write(tmp_path, {TEST: an_entry(code=joined(case.codes))})
+        write(tmp_path, {TEST: an_entry(code=case.code)})
         return held(Case(TEST, tmp_path), seen(code=code)).attribution()
 
     assert attribution("one") == "the environment is the same; the recipe's code and data are the same"
@@ -151,8 +150,14 @@ def other_bits() -> Any:
 
 @pytest.mark.parametrize(
     "again",
-    [other_bits, lambda: remembered(peak_bytes=102_000), lambda: run(batches="others"), lambda: scaled(1.5)],
-    ids=["bits", "memory", "batches", "losses"],
+    [
+        other_bits,
+        lambda: remembered(peak_bytes=102_000),
+        lambda: remembered(peak_bytes=98_000),
+        lambda: run(batches="others"),
+        lambda: scaled(1.5),
+    ],
+    ids=["bits", "more memory", "less memory", "batches", "losses"],
 )
 def test_what_does_not_repeat_itself_is_not_accepted(tmp_path: Path, again: Callable[[], Any]) -> None:
     case = Case(TEST, tmp_path, leave=leave())
@@ -166,6 +171,17 @@ def test_times_need_not_repeat_and_are_kept_as_samples(tmp_path: Path) -> None:
     case = held(Case(TEST, tmp_path, leave=leave()), seen(again=[slower]))
     assert case.accepted["lora/time.step_s"].samples == (0.01, 0.02)
     assert case.accepted["lora/time.step_s"].value == 0.015
+
+
+def test_times_within_their_tolerance_stay_as_they_are_recorded(folder: Path) -> None:
+    def accepted(step_s: float, tolerance: dict[str, str]) -> Metric:
+        case = Case(TEST, folder, leave=leave())
+        case.hold(seen(run(samples_s=(step_s,) * 10)), Tolerances(tolerance))
+        return case.accepted["lora/time.step_s"]
+
+    assert accepted(0.0105, {}).value == 0.01
+    assert accepted(0.0105, {"time.step_s": "2%"}).value == 0.0105
+    assert accepted(0.02, {}).value == 0.02
 
 
 def test_on_a_gpu_losses_need_not_repeat_to_the_bit(tmp_path: Path) -> None:

@@ -76,10 +76,12 @@ def test_what_calibration_found_stands_before_the_usual_and_behind_what_somebody
 def test_a_tolerance_of_nothing_is_refused() -> None:
     tolerances = Tolerances({"memory.peek_bytes": "2%"})
     with pytest.raises(RecipeError, match=r"tolerance names 'memory\.peek_bytes'; allowed: memory\.peak_bytes, their"):
-        tolerances.refuse_unknown((PEAK,))
+        tolerances.refuse_wrong((PEAK,))
     with pytest.raises(RecipeError, match="tolerance='2%'; allowed: a dictionary such as"):
         Tolerances("2%")  # type: ignore[arg-type]
-    Tolerances({}, {"memory.peek_bytes": "2%"}).refuse_unknown((PEAK,))  # an option is for all tests
+    Tolerances({}, {"memory.peek_bytes": "2%"}).refuse_wrong((PEAK,))  # an option is for all tests
+    with pytest.raises(RecipeError, match=r"tolerance of lora/memory\.peak_bytes is 'much'; allowed"):
+        Tolerances({}, {"memory": "much"}).refuse_wrong((PEAK,))
 
 
 @pytest.mark.parametrize(

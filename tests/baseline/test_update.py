@@ -63,14 +63,14 @@ def test_each_metric_is_told_old_and_new_and_many_are_counted(tmp_path: Path) ->
     assert told[1:] == ["  lora/memory.peak_bytes: 100 kB -> 140 kB"]
     metrics = {f"own{n}": Metric(f"own{n}", n) for n in range(9)}
     told, _ = write_accepted([proposal(tmp_path, an_entry(metrics=metrics))])
-    assert told[-1] == "    and 20 more"
+    assert told[-1] == "  and 20 more"
     assert "  lora/batches: the batches -> -" in told
 
 
-def test_other_times_alone_are_nothing_new(tmp_path: Path) -> None:
+def test_another_reason_alone_is_nothing_new(tmp_path: Path) -> None:
     write(tmp_path, {TEST: an_entry()})
     before = (tmp_path / "cpu.json").read_bytes()
-    assert write_accepted([proposal(tmp_path, an_entry(run(samples_s=(0.02,) * 10)))]) == ([], [])
+    assert write_accepted([proposal(tmp_path, an_entry(accepted=Acceptation("again", "")))]) == ([], [])
     assert (tmp_path / "cpu.json").read_bytes() == before
 
 
