@@ -372,6 +372,37 @@ def test_what_does_not_repeat_itself_is_not_accepted(project: pytest.Pytester) -
     )
 
 
+def test_what_an_interrupted_session_saw_is_not_accepted(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file_of(project).read_bytes()
+    project.makepyfile(test_stops="import pytest\ndef test_it(): pytest.exit('enough')")
+    monkeypatch.setenv("PEAK", "140000")
+    result = project.runpytest_inprocess(*UPDATE)
+    result.stdout.fnmatch_lines(["ftcheck: nothing was accepted: the session was interrupted"])
+    assert file_of(project).read_bytes() == before
+
+
+def test_calibration_keeps_samples_and_a_tolerance_that_is_held_to_later(pytester: pytest.Pytester) -> None:
+    noisy = """
+        def again(self, run):
+            self.count = getattr(self, "count", 0) + 1
+            from builders import a_memory, a_run
+            return a_run("lora", memory=a_memory("lora", peak_bytes=100_000 + 1000 * (self.count % 3)))
+    """
+    pytester.makeconftest(CONFTEST.replace("        def again(self, run):\n            return run\n", noisy))
+    pytester.makepyfile(test_it=ONE)
+    pytester.runpytest_inprocess(*QUICK, "--ftcheck-calibrate=6", "--ftcheck-reason=noisy").assert_outcomes(passed=1)
+    peak = entries(pytester)["test_it.py::test_it"]["metrics"]["lora/memory.peak_bytes"]
+    assert len(peak["samples"]) == 6
+    assert 1 < float(peak["limit"].rstrip("%")) < 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PEAK", "103000")
+        pytester.runpytest_inprocess(*QUICK).assert_outcomes(passed=1)
+        patch.setenv("PEAK", "130000")
+        pytester.runpytest_inprocess(*QUICK).assert_outcomes(failed=1)
+
+
 def test_a_session_without_anything_to_accept_leaves_no_file(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(): pass")
     pytester.runpytest_inprocess(*UPDATE).assert_outcomes(passed=1)

@@ -188,6 +188,14 @@ def test_a_promised_gpu_and_the_cpu_exclude_each_other(shown: pytest.Pytester) -
     result.stderr.fnmatch_lines(["ERROR: --ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them"])
 
 
+@pytest.mark.parametrize("flag", ["--ftcheck-update", "--ftcheck-update-new-only", "--ftcheck-calibrate=3"])
+def test_nothing_is_accepted_from_a_recipe_that_is_broken_on_purpose(shown: pytest.Pytester, flag: str) -> None:
+    result = shown.runpytest_inprocess("--ftcheck-sabotage", flag)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    name = flag.partition("=")[0]
+    result.stderr.fnmatch_lines([f"ERROR: --ftcheck-sabotage with {name}: choose one of them"])
+
+
 def test_help_lists_every_option_and_ini_twin(pytester: pytest.Pytester) -> None:
     text = pytester.runpytest_inprocess("--help").stdout.str()
     for option in OPTIONS:

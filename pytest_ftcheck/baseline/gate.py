@@ -77,7 +77,8 @@ def judged(difference: float, allowed: float, direction: Direction, warns: bool)
     worse = {"lower": difference, "higher": -difference, "same": abs(difference)}[direction]
     if not worse <= allowed:
         return "warning" if warns and not math.isnan(worse) else "failed"
-    return "stale" if -worse > allowed else "passed"
+    # What only warns is noisy: a good day makes no baseline stale.
+    return "stale" if -worse > allowed and not warns else "passed"
 
 
 def _compare_words(before: Metric, metric: Metric) -> Comparison:

@@ -12,6 +12,8 @@ from ..baseline.judgement import STATUSES, Judgement
 
 # Tests named in a line each; rows of a table on a page that has limits of its own.
 NAMED, ROWS = 20, 200
+# Stored times warn in every session on a busy machine.
+MOST_WARNINGS = 30
 SUMMARY = "GITHUB_STEP_SUMMARY"
 WORTH_A_ROW = ("failed", "missing", "new", "stale", "warning", "not comparable")
 
@@ -69,7 +71,8 @@ def warning_lines(judgements: Sequence[Judgement]) -> list[str]:
         found += [("warning", c) for c in judgement.those("warning")]
         lines += [f"  {word}: {judgement.test}: {c.line}" for word, c in found]
         lines += [f"    accept: {judgement.accept}"] if judgement.those("stale") else []
-    return lines
+    more = [f"  ... and {len(lines) - MOST_WARNINGS} more lines"] if len(lines) > MOST_WARNINGS else []
+    return [*lines[:MOST_WARNINGS], *more]
 
 
 def _add_to_summary(judgements: Sequence[Judgement]) -> None:

@@ -210,6 +210,7 @@ def test_a_direction_says_what_is_for_the_worse(direction: Any, now: float, verd
         ("-2%", 0.97, "failed"),
         ("-2%", 1.5, "stale"),
         ("warn 2%", 1.03, "warning"),
+        ("warn +2%", 0.5, "passed"),
         ("0", 1.0000001, "failed"),
         ("0.5", 1.5, "passed"),
     ],

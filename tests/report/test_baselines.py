@@ -9,7 +9,15 @@ from report.test_terminal import Reporter
 
 from pytest_ftcheck.baseline.comparison import Comparison
 from pytest_ftcheck.baseline.judgement import Judgement
-from pytest_ftcheck.report.baselines import ROWS, count_lines, failure_lines, markdown, warning_lines, write_baselines
+from pytest_ftcheck.report.baselines import (
+    MOST_WARNINGS,
+    ROWS,
+    count_lines,
+    failure_lines,
+    markdown,
+    warning_lines,
+    write_baselines,
+)
 
 
 def compared(metric: str = "lora/memory.peak_bytes", verdict: str = "failed", **changes: Any) -> Comparison:
@@ -48,6 +56,12 @@ def test_a_stale_baseline_comes_with_what_to_do() -> None:
         "  warning: test_it.py::test_it: lora/memory.peak_bytes: 1 MB -> 2 MB (+100 %, limit +1 %)",
         "    accept: pytest 'test_it.py::test_it'",
     ]
+
+
+def test_many_warnings_are_counted() -> None:
+    lines = warning_lines([judged("passed", *[compared(verdict="warning")] * (MOST_WARNINGS + 2))])
+    assert len(lines) == MOST_WARNINGS + 1
+    assert lines[-1] == "  ... and 2 more lines"
 
 
 def test_what_could_not_be_compared_has_a_line_for_each_reason() -> None:
