@@ -21,7 +21,7 @@ WORTH_A_ROW = ("failed", "missing", "new", "stale", "warning", "not comparable")
 def write_baselines(reporter: Any, texts: Sequence[str]) -> None:
     """Write counts for each environment, and a line for what failed, warns, or could not be compared.
 
-    With ``-q`` nothing, where everything passed.
+    With ``-v`` also one for each metric that passed; with ``-q`` nothing, where everything passed.
     """
     judgements = [Judgement.from_json(text) for text in texts]
     _add_to_summary(judgements)
@@ -30,6 +30,9 @@ def write_baselines(reporter: Any, texts: Sequence[str]) -> None:
     reporter.write_sep("=", "ftcheck: baselines")
     for line in count_lines(judgements):
         reporter.write_line(line)
+    if reporter.verbosity > 0:
+        for line in passed_lines(judgements):
+            reporter.write_line(line)
     for line in failure_lines(judgements):
         reporter.write_line(line, red=True)
     for line in warning_lines(judgements):
@@ -46,6 +49,11 @@ def count_lines(judgements: Sequence[Judgement]) -> list[str]:
 
 def _counts(statuses: Sequence[str]) -> str:
     return ", ".join(f"{statuses.count(status)} {status}" for status in STATUSES if status in statuses)
+
+
+def passed_lines(judgements: Sequence[Judgement]) -> list[str]:
+    """A line for each metric that is as its baseline says."""
+    return [f"  {j.test}: {comparison.line}" for j in judgements for comparison in j.those("passed")]
 
 
 def failure_lines(judgements: Sequence[Judgement]) -> list[str]:

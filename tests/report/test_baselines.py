@@ -78,6 +78,13 @@ def test_a_quiet_session_is_told_of_failures_alone(status: str, verbosity: int, 
     assert len(written([judged(status)], verbosity)) == shown
 
 
+def test_with_v_every_metric_is_shown() -> None:
+    line = "  test_it.py::test_it: lora/memory.peak_bytes: 1 MB -> 2 MB (+100 %, limit +1 %)"
+    found = [judged("passed", compared(verdict="passed"))]
+    assert written(found, 1)[2:] == [line]
+    assert line not in written(found, 0)
+
+
 def test_a_table_shows_what_did_not_pass_as_it_is() -> None:
     odd = compared("a|b*<c>", "failed", note="`why`")
     lines = markdown([judged("failed", odd, compared(verdict="passed"))])
