@@ -37,3 +37,7 @@ class PredictionError(FtcheckError):
 
 class ComparisonError(FtcheckError):
     """Two trainings cannot be compared; the message says why, and what is allowed."""
+
+
+class AcceptanceError(FtcheckError):
+    """What is seen cannot become what is declared; the message says why."""

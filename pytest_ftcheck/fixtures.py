@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .comparison.step_time import StepTime
     from .evidence.evidence import Evidence
     from .factory import RunFactory
+    from .gating import Baseline
     from .observers import Observation
     from .pair import Pair
     from .predict import Gpu, Prediction
@@ -147,6 +148,16 @@ def ft_compare(ft_device: str, pytestconfig: pytest.Config) -> Callable[..., Ste
         return found
 
     return compare
+
+
+@pytest.fixture
+def ft_baseline(request: pytest.FixtureRequest) -> Baseline:
+    """``ft_baseline.check(run_or_pair)`` and ``.record(name, value, ...)`` hold what is seen to what is recorded."""
+    from .gating import CASE, Baseline
+
+    baseline = Baseline(request)
+    request.node.stash[CASE] = baseline.case
+    return baseline
 
 
 @pytest.fixture(scope="session")

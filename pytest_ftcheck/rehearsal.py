@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from .codec import Record
+from .options import decisive_flags
 
 # The user's tests may take this much longer on a broken recipe than on the sound one.
 PATIENCE, LEAST_PATIENCE_S = 5.0, 60.0
@@ -95,8 +96,10 @@ class Rehearsal:
         return Performance.from_json(answer)
 
     def _start(self) -> subprocess.Popen[str]:
-        # What pytest-xdist leaves in the environment would make the process believe that it is a worker.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        # What pytest-xdist leaves in the environment would make the process believe that it is a worker, and what a
+        # broken recipe's tests say is not for the summary of a job.
+        hidden = ("PYTEST_XDIST", "GITHUB_STEP_SUMMARY")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         return subprocess.Popen(
             [sys.executable, "-m", __name__],
             cwd=self._folder,
@@ -123,9 +126,7 @@ def flags_of(config: pytest.Config) -> list[str]:
     flags = ["-p", "no:cacheprovider", "--junitxml="]
     if config.pluginmanager.hasplugin("xdist"):
         flags += ["-n0"]
-    for flag in ("--ftcheck-device", "--ftcheck-steps", "--ftcheck-seeds"):
-        if config.getoption(flag):
-            flags.append(f"{flag}={config.getoption(flag)}")
+    flags += decisive_flags(config)
     return [*flags, "--ftcheck-audit=off", "--ftcheck-sabotage=off", "--ftcheck-against=off", "--ftcheck-no-cache"]
 
 

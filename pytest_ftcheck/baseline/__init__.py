@@ -1,1 +1,1 @@
-"""Recorded baselines, and the gates that hold a run to them."""
+"""Recorded benchmarks: what a training cost and reached, committed beside the tests and held to."""
