@@ -187,7 +187,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     made = item.config.stash[SESSION].take_fresh()
     for kind, records in made.items():
         setattr(report, f"ftcheck_{kind}", records)
-    if made.keys() & {"verdicts", "trials"} or "ft_check" in fixtures:
+    if made.keys() & {"verdicts", "trials", "comparisons"} or "ft_check" in fixtures:
         from .outcome import annotate
 
         annotate(item, report, made)
