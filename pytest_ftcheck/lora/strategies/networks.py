@@ -20,10 +20,15 @@ from .configs import lora_configs
 # What float64 can be the exact reference of: how far off a network of float64 itself may be, nothing here tells.
 ROUNDED = tuple(dtype for dtype in DTYPES if dtype != torch.float64)
 
+
+def _models(architectures: Sequence[str]) -> SearchStrategy[Network]:
+    return st.builds(
+        Network, st.sampled_from(list(architectures)), layers=st.integers(1, 2), width=st.sampled_from((8, 12))
+    )
+
+
 NETWORKS: dict[str, SearchStrategy[Any]] = {
-    "model": st.builds(
-        Network, st.sampled_from(list(ARCHITECTURES)), layers=st.integers(1, 2), width=st.sampled_from((8, 12))
-    ),
+    "model": _models(tuple(ARCHITECTURES)),
     "attention": st.builds(Attention, heads=st.integers(1, 3), size=st.integers(1, 3), has_bias=st.booleans()),
 }
 
@@ -35,10 +40,8 @@ def tiny_models(
 
     In evaluation mode, without dropout.
     """
-    networks = st.builds(
-        Network, st.sampled_from(list(architectures)), layers=st.integers(1, 2), width=st.sampled_from((8, 12))
-    )
-    return st.builds(lambda network, dtype, seed: network.build(dtype, seed), networks, st.sampled_from(dtypes), SEEDS)
+    drawn = _models(architectures), st.sampled_from(dtypes), SEEDS
+    return st.builds(lambda network, dtype, seed: network.build(dtype, seed), *drawn)
 
 
 @st.composite
