@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .checks.check import Sabotage
     from .stack import Subject
 
-CHECKS, STACK = "ftcheck-audit", "ftcheck-stack"
+CHECKS, STACK, AGAINST = "ftcheck-audit", "ftcheck-stack", "ftcheck-against"
 
 
 class AuditItem(pytest.Function):

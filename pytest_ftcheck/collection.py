@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from . import fixtures
-from .audit import CHECKS, AuditItem, AuditModule, module_in
+from .audit import AGAINST, CHECKS, AuditItem, AuditModule, module_in
 
 Items = Callable[[AuditModule], Iterator[AuditItem]]
 
@@ -24,9 +24,13 @@ Items = Callable[[AuditModule], Iterator[AuditItem]]
 class Collection:
     """The hooks of a session that audits. ``name`` is that of the modules, ``make`` yields their items."""
 
-    def __init__(self, name: str, make: Items, *, of_recipe: bool = True, alone: bool = False) -> None:
-        """``of_recipe``: once for each recipe, and not once. ``alone``: without the tests of files given by name."""
-        self._name, self._make, self._of_recipe, self._alone = name, make, of_recipe, alone
+    def __init__(
+        self, name: str, make: Items, *, of_recipe: bool = True, alone: bool = False, own: bool = False
+    ) -> None:
+        """``of_recipe``: once for each recipe, and not once. ``alone``: without the tests of files given by name.
+        ``own``: where there is no recipe of the user's own, ``make`` is left to say so.
+        """
+        self._name, self._make, self._of_recipe, self._alone, self._own = name, make, of_recipe, alone, own
         self._session: pytest.Session
         # Recipe -> the folder in which it is audited.
         self._homes: dict[Any, Path] = {}
@@ -109,12 +113,14 @@ class Collection:
         return [module_in(folders[-1], self._name, self._embedded)] if folders else []
 
     def _embedded(self, module: AuditModule) -> Iterator[AuditItem]:
-        if not self._homes:
+        if self._homes:
+            return
+        if not self._own:
             assert module.parent is not None
             module.parent.warn(
                 pytest.PytestWarning("ftcheck: no ft_recipe is defined here; the embedded one is audited")
             )
-            yield from self._make(module)
+        yield from self._make(module)
 
 
 def own_recipe(folder: pytest.Directory) -> Any:
@@ -142,6 +148,11 @@ class Distribution:
 
 
 def unit_of(nodeid: str) -> str:
-    """What must stay on one worker: the checks of one method; any other item goes where there is room."""
+    """What must stay on one worker: the checks of one method, and all that is measured against another commit; any
+    other item goes where there is room.
+    """
     file, _, name = nodeid.partition("::")
-    return f"{file}::{name.partition('-')[0]}" if file.rpartition("/")[2] == CHECKS else nodeid
+    kind = file.rpartition("/")[2]
+    if kind == AGAINST:
+        return file
+    return f"{file}::{name.partition('-')[0]}" if kind == CHECKS else nodeid

@@ -6,10 +6,13 @@ import functools
 import importlib.metadata
 import os
 import platform
+import re
+from pathlib import Path
 
 from .content import package_digest
 from .run import Environment
 
+CPU_INFO, DRIVER_INFO = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/version")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "pytest-ftcheck")
 
 
@@ -32,12 +35,38 @@ def current_environment(device: str) -> Environment:
     on_gpu = device.startswith("cuda")
     return Environment(
         device=device.split(":")[0],
-        device_name=torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        device_name=torch.cuda.get_device_name(device) if on_gpu else processor(),
         python=platform.python_version(),
-        versions=dict(versions()) | ({"cuda": str(torch.version.cuda or torch.version.hip)} if on_gpu else {}),
+        versions=dict(versions()) | (_of_gpu() if on_gpu else {}),
         threads=torch.get_num_threads(),
         deterministic=torch.are_deterministic_algorithms_enabled(),
     )
+
+
+@functools.lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's model and the instructions that torch uses of it: another one adds up in another order."""
+    import torch
+
+    found = re.search(r"^model name\s*:\s*(.+)$", _text(CPU_INFO), re.MULTILINE)
+    model = found[1] if found else platform.processor() or platform.machine()
+    return f"{' '.join(model.split())}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _of_gpu() -> dict[str, str]:
+    """Versions of what stands between torch and the GPU."""
+    import torch
+
+    driver = re.search(r"Module.*?\s(\d+(?:\.\d+)+)", _text(DRIVER_INFO))
+    toolkit = {"cuda": str(torch.version.cuda or torch.version.hip)}
+    return toolkit | ({"driver": driver[1]} if driver else {})
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def environment_key(device: str, threads: int | None) -> dict[str, object]:

@@ -33,3 +33,11 @@ class NotApplicable(Exception):  # noqa: N818 - not an error: an answer
 
 class PredictionError(FtcheckError):
     """A training step cannot be predicted; the message says what is not supported and what to do."""
+
+
+class ComparisonError(FtcheckError):
+    """Two trainings cannot be compared; the message says why, and what is allowed."""
+
+
+class AcceptanceError(FtcheckError):
+    """What is seen cannot become what is declared; the message says why."""

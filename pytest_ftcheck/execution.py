@@ -8,7 +8,7 @@ import gc
 import inspect
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from .environment import current_environment
 from .errors import FtcheckError, RecipeError, TrainingError
 from .failures import is_out_of_memory, one_line, out_of_memory, raised_in_train, wrong_number_of_updates
 from .isolation import preserved_settings, seed_everything
-from .observers.events import Events
+from .observers.events import Events, Watcher
 from .observers.observation import Observation
 from .recipe import Job, Recipe
 from .run import Flops, Memory, Parameters, Run
@@ -56,7 +56,7 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
         )
         # The first model must be gone before the second one's memory is measured.
         del seen
-        memory, flops = _memory_pass(recipe, method, seed, device)
+        memory, flops = memory_pass(recipe, method, seed, device)
         return record(memory=memory, flops=flops)
 
 
@@ -78,9 +78,11 @@ def _observed_pass(
         return seen, declared
 
 
-def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> tuple[Memory, Flops]:
+def memory_pass(
+    recipe: Recipe, method: str, seed: int, device: str, watchers: Sequence[Watcher] = ()
+) -> tuple[Memory, Flops]:
     """A short training of the same kind, with every live byte and every operation counted and, on a GPU, the
-    allocator's peak.
+    allocator's peak. ``watchers`` watch it too; what they allocate would count.
     """
     import torch
 
@@ -95,7 +97,7 @@ def _memory_pass(recipe: Recipe, method: str, seed: int, device: str) -> tuple[M
         before = torch.cuda.memory_allocated(device) if on_gpu else 0
         job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder))
         log = LiveBytes(torch.device(device).type)
-        events = Events([MemoryWatch(log)])
+        events = Events([MemoryWatch(log), *watchers])
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
         with events.listening(), log:

@@ -37,6 +37,21 @@ class RunFactory:
         runs = self._runner.runs([self._request(name, seed) for seed in seeds for name in (full, lora)])
         return Pair(tuple(runs[0::2]), tuple(runs[1::2]))
 
+    def again(self, run: Run) -> Run:
+        """``run``, trained once more. Raises RecipeError for a run of another recipe."""
+        __tracebackhide__ = True
+        return self._runner.again(self._request_of(run))
+
+    def code(self, run: Run) -> str:
+        """A digest of what ``run`` was trained from; "" where that cannot be told."""
+        return self._request_of(run).code()
+
+    def _request_of(self, run: Run) -> Request:
+        __tracebackhide__ = True
+        if run.recipe != self.recipe.name:
+            raise RecipeError(f"the run is of recipe {run.recipe!r}; allowed: one of ft_recipe, {self.recipe.name!r}")
+        return self._request(run.method, run.seed, run.steps)
+
     def _request(self, method: str, seed: int, steps: int | None = None) -> Request:
         __tracebackhide__ = True
         steps = self.steps if steps is None else steps

@@ -17,8 +17,10 @@ import pytest
 from .session import SESSION
 
 if TYPE_CHECKING:
+    from .comparison.step_time import StepTime
     from .evidence.evidence import Evidence
     from .factory import RunFactory
+    from .gating import Baseline
     from .observers import Observation
     from .pair import Pair
     from .predict import Gpu, Prediction
@@ -122,6 +124,40 @@ def ft_predict(ft_recipe: Any, pytestconfig: pytest.Config) -> Callable[..., Pre
             raise error.with_traceback(None) from None
 
     return predict
+
+
+@pytest.fixture
+def ft_compare(ft_device: str, pytestconfig: pytest.Config) -> Callable[..., StepTime]:
+    """Factory: ``ft_compare(reference, candidate, method="lora")`` measures the step time of two recipes, in turns."""
+    session = pytestconfig.stash[SESSION]
+
+    def compare(reference: Recipe, candidate: Recipe, method: str = "lora", seed: int = 0) -> StepTime:
+        from .comparison.comparison import Comparison
+        from .comparison.contestant import LIMIT_S
+        from .comparison.recipes import compare_recipes
+        from .errors import FtcheckError
+
+        __tracebackhide__ = True
+        limit_s = session.settings.time_limit or LIMIT_S
+        try:
+            found = compare_recipes(reference, candidate, method, ft_device, seed, limit_s)
+        except FtcheckError as error:
+            # Without the frames of this package.
+            raise error.with_traceback(None) from None
+        session.fresh["comparisons"].append(Comparison(candidate.name, (), found).to_json())
+        return found
+
+    return compare
+
+
+@pytest.fixture
+def ft_baseline(request: pytest.FixtureRequest) -> Baseline:
+    """``ft_baseline.check(run_or_pair)`` and ``.record(name, value, ...)`` hold what is seen to what is recorded."""
+    from .gating import CASE, Baseline
+
+    baseline = Baseline(request)
+    request.node.stash[CASE] = baseline.case
+    return baseline
 
 
 @pytest.fixture(scope="session")

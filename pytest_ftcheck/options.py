@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple
 import pytest
 
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+# A spread has no meaning for fewer, and little for three.
+FEWEST_REPEATS = 3
 DEVICE = r"auto|cpu|cuda(:\d+)?"  # what devices.resolve_device understands
 
 
@@ -62,6 +64,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _repeats(text: str) -> int:
+    if not (text.strip().isdigit() and int(text) >= FEWEST_REPEATS):
+        raise InvalidValueError(f"a whole number of at least {FEWEST_REPEATS}")
+    return int(text)
+
+
 def _switch(text: str) -> bool:
     if text.lower() not in TRUE + FALSE:
         raise InvalidValueError("true, false")
@@ -94,15 +102,32 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _reasons(text: str) -> dict[str, str]:
-    """Lines ``id: reason`` as a dictionary."""
+    return _pairs(text, "check-id: reason")
+
+
+def _limits(text: str) -> dict[str, str]:
+    return _pairs(text, "metric: limit")
+
+
+def _pairs(text: str, form: str) -> dict[str, str]:
+    """Lines ``id: text`` as a dictionary."""
     pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
     if not all(colon and id.strip() and reason.strip() for id, colon, reason in pairs):
-        raise InvalidValueError("lines of the form 'check-id: reason'")
+        raise InvalidValueError(f"lines of the form '{form}'")
     return {id.strip(): reason.strip() for id, _, reason in pairs}
+
+
+def _ref(text: str) -> str | None:
+    if not text.strip() or text.startswith("-"):
+        raise InvalidValueError("a branch, tag or commit of git; off")
+    return None if text == "off" else text
 
 
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
+STALE = ("error", "off")
+# Options that decide what a training is, and what it is held to.
+DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
 
 def _one_of(values: tuple[str, ...]) -> Callable[[str], str | None]:
@@ -140,8 +165,14 @@ OPTIONS = (
         "Break the recipe in every way that the catalogue knows, and report what notices",
         values=SABOTAGES,
     ),
+    Option("against", "string", _ref, "Compare cost and step time with those of another commit, in turns", "REF"),
     Option("update", "bool", _switch, "Accept what is seen now as what is declared from now on (not in CI)"),
-    Option("reason", "string", _reason, "Why what is declared changes; --ftcheck-update wants it", "TEXT"),
+    Option("update-new-only", "bool", _switch, "The same for what nothing is declared of yet; the rest is held to"),
+    Option("calibrate", "int", _repeats, "Accept, after N repetitions, with tolerances from their spread", "N"),
+    Option("reason", "string", _reason, "Why what is declared changes; whatever accepts it wants this", "TEXT"),
+    Option("baseline-dir", "string", _folder, "Folder of all baselines, in place of __ftcheck__ beside tests", "DIR"),
+    Option("tolerance", "linelist", _limits, "Tolerance of a metric of baselines: 24 MiB, +0.5 ms", "'METRIC: T'"),
+    Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
 )
 
 
@@ -161,8 +192,20 @@ class Settings(NamedTuple):
     expected_failures: Mapping[str, str] | None = None
     time_limit: float | None = None
     sabotage: Literal["report", "strict"] | None = None
+    against: str | None = None
     update: bool = False
+    update_new_only: bool = False
+    calibrate: int | None = None
     reason: str | None = None
+    baseline_dir: str | None = None
+    tolerance: Mapping[str, str] | None = None
+    stale: Literal["error"] | None = None
+
+    @property
+    def accepting(self) -> str | None:
+        """The flag by which what is seen may become what is declared; None without one."""
+        flags = {"calibrate": self.calibrate, "update": self.update, "update-new-only": self.update_new_only}
+        return next((f"--ftcheck-{name}" for name, given in flags.items() if given), None)
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -197,17 +240,18 @@ def settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError("--ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them")
     if chosen.audit == "stack" and chosen.sabotage:
         raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
+    if chosen.against and (chosen.audit or chosen.sabotage):
+        other = "--ftcheck-audit" if chosen.audit else "--ftcheck-sabotage"
+        raise pytest.UsageError(f"--ftcheck-against with {other}: choose one of them")
+    if chosen.sabotage and chosen.accepting:
+        raise pytest.UsageError(f"--ftcheck-sabotage with {chosen.accepting}: choose one of them")
     return chosen
 
 
-def refuse_update(chosen: Settings) -> None:
-    """Raise pytest.UsageError where nobody says why, or where what is declared could not be committed."""
-    if not chosen.update:
-        return
-    if not chosen.reason:
-        raise pytest.UsageError("--ftcheck-update without --ftcheck-reason=TEXT: say why what is declared changes")
-    if os.environ.get("CI", "").lower() not in ("", *FALSE):
-        raise pytest.UsageError("--ftcheck-update in CI (environment variable CI): update where it can be committed")
+def decisive_flags(config: pytest.Config) -> list[str]:
+    """Flags of this session's command line without which another session would see something else."""
+    given = [(f"--ftcheck-{name}", config.getoption(f"--ftcheck-{name}")) for name in DECISIVE]
+    return [f"{flag}={v}" for flag, value in given for v in (value if isinstance(value, list) else [value]) if v]
 
 
 def _value(option: Option, config: pytest.Config) -> Any:

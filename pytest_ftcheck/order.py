@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from .codec import Record
 from .explained import Winner
+from .interval import student
 from .run import Losses, Run
 
 # One-sided 1 % at either end: a wrong winner in one of a hundred builds at worst, before any margin.
@@ -117,23 +118,8 @@ def _steps(loss: Losses, at: int) -> list[int]:
 
 def _gap(step: int, fulls: Sequence[Run], loras: Sequence[Run]) -> Gap:
     full, lora = [run.loss.at(step) for run in fulls], [run.loss.at(step) for run in loras]
-    differences = [b - a for a, b in zip(full, lora, strict=True)]
-    finite = all(math.isfinite(difference) for difference in differences)
-    # Of a loss that is not finite, the statistics module makes an error.
-    mean, half = (statistics.fmean(differences), _half_width(differences)) if finite else (math.nan, math.nan)
-    return Gap(step, statistics.fmean(full), statistics.fmean(lora), mean, mean - half, mean + half)
-
-
-def _half_width(differences: list[float]) -> float:
-    """Half the width of Student's interval for the mean of finite numbers; infinite for one, which shows no spread."""
-    count = len(differences)
-    if count < 2:
-        return math.inf
-    # The inverse of Student's distribution; scipy.stats has it too, and takes a second to import.
-    from scipy.special import stdtrit
-
-    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
-    return quantile * statistics.stdev(differences) / math.sqrt(count)
+    between = student([b - a for a, b in zip(full, lora, strict=True)], CONFIDENCE)
+    return Gap(step, statistics.fmean(full), statistics.fmean(lora), between.estimate, between.low, between.high)
 
 
 def _ahead(gap: Gap) -> str:

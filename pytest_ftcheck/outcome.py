@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from .baseline.decision import UNSTABLE
 from .checks.verdict import MOST_LINES, Verdict
+from .comparison.comparison import Comparison
 from .parametrize import plan_of
 from .session import Session
 from .trial import Trial
@@ -56,7 +58,10 @@ def annotate(item: pytest.Item, report: pytest.TestReport, made: Mapping[str, Se
     trials = [Trial.from_json(text) for text in made.get("trials", ())]
     if len(verdicts) == 1:
         item.user_properties += _properties(verdicts[0])
-    status = _status(verdicts, trials)
+    comparisons = [Comparison.from_json(text) for text in made.get("comparisons", ())]
+    for comparison in comparisons:
+        item.user_properties += _properties_of_comparison(comparison)
+    status = _status(verdicts, trials) or _status_of_comparisons(report, comparisons)
     if status and not report.failed:
         report.ftcheck_status = status  # type: ignore[attr-defined]
     if report.when == "call" and report.passed and not verdicts and plan_of(item):
@@ -74,7 +79,21 @@ def _status(verdicts: Sequence[Verdict], trials: Sequence[Trial]) -> tuple[str, 
     return None
 
 
+def _status_of_comparisons(report: pytest.TestReport, comparisons: Sequence[Comparison]) -> tuple[str, str, str] | None:
+    """Of a test that compared, and was skipped because the samples decide nothing."""
+    if report.skipped and any(one.verdict == UNSTABLE for one in comparisons):
+        return "unstable", "u", "UNSTABLE"
+    return None
+
+
 def _properties(verdict: Verdict) -> list[tuple[str, object]]:
     names = ("recipe", "method", "check", "theme", "status")
     found: list[tuple[str, object]] = [(f"ftcheck.{name}", getattr(verdict, name)) for name in names]
     return [*found, ("ftcheck.findings", len(verdict.findings)), ("ftcheck.seconds", round(verdict.seconds, 3))]
+
+
+def _properties_of_comparison(comparison: Comparison) -> list[tuple[str, object]]:
+    step_time = comparison.step_time
+    found = {"recipe": comparison.recipe, "method": step_time.method, "status": comparison.verdict}
+    ratio = ("ftcheck.step_time_ratio", round(float(step_time.ratio), 4))
+    return [*((f"ftcheck.{name}", value) for name, value in found.items()), ratio]

@@ -7,8 +7,10 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
+from .baseline.decision import Decision
+from .baseline.statistics import LOSS_MARGIN, losses_equal
 from .codec import Record
-from .errors import RecipeError
+from .errors import ComparisonError, RecipeError
 from .explained import Ratio
 from .order import LossOrder, loss_order, paired
 from .run import Run
@@ -74,3 +76,15 @@ class Pair(Record):
     def loss_order(self, at: int | None = None, margin: float = 0.0) -> LossOrder:
         """Which arm has the lower loss after ``at`` updates (default: the horizon), by more than ``margin`` nats."""
         return loss_order(self.fulls, self.loras, self.full.steps if at is None else at, margin)
+
+    def losses_equal(self, at: int | None = None, margin: float = LOSS_MARGIN) -> Decision:
+        """Whether both arms have the same loss after ``at`` updates (default: the horizon), to within ``margin`` nats:
+        an equivalence test over the paired seeds. ``.verdict`` is ``"passed"``, ``"failed"`` or ``"unstable"``. Raises
+        ComparisonError where the arms saw different batches, and for a single seed.
+        """
+        if not self.paired:
+            raise ComparisonError("the arms saw different batches, so their losses are not paired")
+        step = self.full.steps if at is None else at
+        return losses_equal(
+            [b.loss.at(step) - a.loss.at(step) for a, b in zip(self.fulls, self.loras, strict=True)], margin=margin
+        )

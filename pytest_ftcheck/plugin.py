@@ -6,13 +6,15 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .fixtures import (
     _ft_evidence,
+    ft_baseline,
     ft_check,
+    ft_compare,
     ft_device,
     ft_full,
     ft_lora,
@@ -22,8 +24,11 @@ from .fixtures import (
     ft_recipe,
     ft_run,
 )
-from .options import Settings, add_options, refuse_update, settings
+from .options import Settings, add_options, settings
 from .session import KINDS, SESSION, Session
+
+if TYPE_CHECKING:
+    from .collection import Collection
 
 GPU = (
     'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
@@ -34,7 +39,9 @@ EMPTY_OR_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 __all__ = [
     "_ft_evidence",
+    "ft_baseline",
     "ft_check",
+    "ft_compare",
     "ft_device",
     "ft_full",
     "ft_lora",
@@ -68,10 +75,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that a bad value ends the session before anything is collected."""
     config.addinivalue_line("markers", GPU)
     chosen = settings(config)
-    refuse_update(chosen)
+    _refuse_accepting(config, chosen)
     _refuse_unknown_checks(chosen)
     config.stash[SESSION] = Session(chosen, config.rootpath)
-    if chosen.audit or chosen.sabotage:
+    if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Controller(config), "ftcheck-controller")
@@ -82,6 +89,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
     if session is not None:
         session.close()
+
+
+def _refuse_accepting(config: pytest.Config, chosen: Settings) -> None:
+    """End the session where nothing may be accepted in it; workers were started by one that may."""
+    if not chosen.accepting or hasattr(config, "workerinput"):
+        return
+    from .acceptance import refusal
+
+    why = refusal(chosen, config.rootpath)
+    if why:
+        raise pytest.UsageError(why)
 
 
 def _refuse_unknown_checks(chosen: Settings) -> None:
@@ -108,12 +126,28 @@ def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
         from .sabotage import SABOTAGE, sabotage_items
 
         collection = Collection(SABOTAGE, sabotage_items, alone=True)
+    elif chosen.against:
+        collection = _collect_against(config, chosen.against)
     elif chosen.audit == "stack":
         collection = Collection(STACK, stack_items, of_recipe=False)
     else:
         collection = Collection(CHECKS, check_items)
     config.pluginmanager.register(collection, "ftcheck-collection")
     config.pluginmanager.register(Distribution(), "ftcheck-distribution")
+
+
+def _collect_against(config: pytest.Config, ref: str) -> Collection:
+    from .audit import AGAINST
+    from .collection import Collection
+    from .comparison.against import against_items
+    from .comparison.worktree import commit_of, toplevel
+    from .errors import ComparisonError
+
+    try:
+        commit_of(ref, toplevel(config.invocation_params.dir))
+    except ComparisonError as error:
+        raise pytest.UsageError(str(error)) from None
+    return Collection(AGAINST, against_items, own=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k
@@ -145,10 +179,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the report carry what was made for it, as JSON: it is what reaches the controller from a worker."""
     report = yield
+    fixtures = getattr(item, "fixturenames", ())
+    if "ft_baseline" in fixtures:
+        from .gating import conclude
+
+        conclude(item, report)
     made = item.config.stash[SESSION].take_fresh()
     for kind, records in made.items():
         setattr(report, f"ftcheck_{kind}", records)
-    if made.keys() - {"runs"} or "ft_check" in getattr(item, "fixturenames", ()):
+    if made.keys() & {"verdicts", "trials", "comparisons"} or "ft_check" in fixtures:
         from .outcome import annotate
 
         annotate(item, report, made)
@@ -191,16 +230,29 @@ class Controller:
         """A session that executed nothing of what was asked for has failed."""
         was_ended = session.exitstatus not in (*EMPTY_OR_WELL, pytest.ExitCode.TESTS_FAILED)
         if session.config.option.collectonly or was_ended:
+            if self._records["proposals"]:
+                self._failures.append("nothing was accepted: the session was interrupted")
             return
         if self._settings.require_gpu and not self._executed_on_gpu:
             self._failures.append("--ftcheck-require-gpu: 0 tests marked gpu were executed")
         self._failures += self._nothing_examined()
+        self._write_accepted()
         if self._failures and session.exitstatus in EMPTY_OR_WELL:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write_accepted(self) -> None:
+        if self._records["proposals"]:
+            from .baseline.update import Proposal, write
+
+            told, failures = write([Proposal.from_json(text) for text in self._records["proposals"]])
+            self._records["accepted"] += told
+            self._failures += failures
 
     def _nothing_examined(self) -> list[str]:
         if self._settings.sabotage:
             return [] if self._records["trials"] else ["--ftcheck-sabotage: 0 ways to break the recipe were tried"]
+        if self._settings.against:
+            return [] if self._records["comparisons"] else ["--ftcheck-against: nothing was compared"]
         if not self._settings.audit:
             return []
         from .report.audit import examined
@@ -218,6 +270,14 @@ class Controller:
             from .report.audit import write_audit
 
             write_audit(terminalreporter, self._records["verdicts"])
+        if self._records["comparisons"]:
+            from .report.comparison import write_comparisons
+
+            write_comparisons(terminalreporter, self._records["comparisons"])
+        if self._records["judgements"]:
+            from .report.baselines import write_baselines
+
+            write_baselines(terminalreporter, self._records["judgements"])
         for line in self._records["accepted"]:
             terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
         if self._records["trials"]:

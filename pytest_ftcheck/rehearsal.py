@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from .codec import Record
+from .options import decisive_flags
 
 # The user's tests may take this much longer on a broken recipe than on the sound one.
 PATIENCE, LEAST_PATIENCE_S = 5.0, 60.0
@@ -95,8 +96,10 @@ class Rehearsal:
         return Performance.from_json(answer)
 
     def _start(self) -> subprocess.Popen[str]:
-        # What pytest-xdist leaves in the environment would make the process believe that it is a worker.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        # What pytest-xdist leaves in the environment would make the process believe that it is a worker, and what a
+        # broken recipe's tests say is not for the summary of a job.
+        hidden = ("PYTEST_XDIST", "GITHUB_STEP_SUMMARY")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         return subprocess.Popen(
             [sys.executable, "-m", __name__],
             cwd=self._folder,
@@ -110,17 +113,21 @@ class Rehearsal:
 
 def arguments_of(config: pytest.Config, paths: Sequence[str]) -> list[str]:
     """How pytest is called for the tests in ``paths``: as for this session, but writing no file and on one worker."""
-    arguments = [*paths, "-p", "no:cacheprovider", "--junitxml=", "--rootdir", str(config.rootpath)]
+    arguments = [*paths, "--rootdir", str(config.rootpath)]
     if config.inipath is not None:
         arguments += ["-c", str(config.inipath)]
     if config.option.markexpr:
         arguments += ["-m", config.option.markexpr]
+    return [*arguments, *flags_of(config)]
+
+
+def flags_of(config: pytest.Config) -> list[str]:
+    """The options of a session within this one: no files, one worker, the same training, and no audit of its own."""
+    flags = ["-p", "no:cacheprovider", "--junitxml="]
     if config.pluginmanager.hasplugin("xdist"):
-        arguments += ["-n0"]
-    for flag in ("--ftcheck-device", "--ftcheck-steps", "--ftcheck-seeds"):
-        if config.getoption(flag):
-            arguments.append(f"{flag}={config.getoption(flag)}")
-    return [*arguments, "--ftcheck-audit=off", "--ftcheck-sabotage=off", "--ftcheck-no-cache"]
+        flags += ["-n0"]
+    flags += decisive_flags(config)
+    return [*flags, "--ftcheck-audit=off", "--ftcheck-sabotage=off", "--ftcheck-against=off", "--ftcheck-no-cache"]
 
 
 class Understudy:

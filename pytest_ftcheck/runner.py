@@ -35,13 +35,23 @@ class Request:
 
         Methods other than the one asked for do not count, so recipes that differ in them share runs.
         """
-        parts = {name: getattr(self.recipe, name) for name in _PARTS}
-        method = self.recipe.method(self.method)
         environment = environment_key(self.device, self.recipe.threads)
         try:
-            return digest([parts, self.method, method, self.seed, self.steps, environment])
+            return digest([*self._content, environment])
         except UnknownContentError:
             return None
+
+    def code(self) -> str:
+        """A digest of what is trained, wherever that is: the recipe's values and sources; "" if it cannot be told."""
+        try:
+            return digest(self._content)
+        except UnknownContentError:
+            return ""
+
+    @property
+    def _content(self) -> list[Any]:
+        parts = {name: getattr(self.recipe, name) for name in _PARTS}
+        return [parts, self.method, self.recipe.method(self.method), self.seed, self.steps]
 
 
 # The fields of a recipe that a single run depends on.
@@ -86,15 +96,20 @@ class Runner:
         __tracebackhide__ = True
         return self.runs([request])[0]
 
+    def again(self, request: Request) -> Run:
+        """The run, trained anew whatever is remembered or stored."""
+        from .execution import execute
+
+        __tracebackhide__ = True
+        run = execute(request.recipe, request.method, request.seed, request.steps, request.device)
+        return _sound(request, run)
+
     def _result(self, request: Request) -> Run:
         __tracebackhide__ = True
         outcome = self._done[self._identity(request)]
         if isinstance(outcome, FtcheckError):
             raise outcome.with_traceback(None)  # without the frames of whoever asked before
-        found = objections(outcome)
-        if found:
-            raise TrainingError(f"{request.method} (seed {request.seed}): {found[0]}")
-        return outcome
+        return _sound(request, outcome)
 
     def _obtain(self, request: Request) -> bool:
         """Whether the run is there now: remembered, stored, or trained by this process."""
@@ -143,3 +158,12 @@ class Runner:
         if not any(request.recipe is known for known in self._recipes):
             self._recipes.append(request.recipe)
         return id(request.recipe), request.method, request.seed, request.steps, request.device
+
+
+def _sound(request: Request, run: Run) -> Run:
+    """``run``. Raises TrainingError where it shows nothing."""
+    __tracebackhide__ = True
+    found = objections(run)
+    if found:
+        raise TrainingError(f"{request.method} (seed {request.seed}): {found[0]}")
+    return run

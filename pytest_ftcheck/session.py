@@ -15,6 +15,8 @@ from .options import Settings
 
 if TYPE_CHECKING:
     from .acceptance import Acceptance
+    from .baseline.store import BaselineFile
+    from .comparison.comparison import Comparison
     from .evidence.evidence import Evidence
     from .predict import Gpu, Prediction
     from .recipe import Recipe
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from .runner import Runner
 
 # What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
-KINDS = ("runs", "verdicts", "trials", "accepted")
+KINDS = ("runs", "verdicts", "trials", "accepted", "comparisons", "judgements", "proposals")
 
 
 class Session:
@@ -35,7 +37,10 @@ class Session:
         self.fresh: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self.told: set[str] = set()
         self.rehearsals: dict[Path, Rehearsal] = {}
+        # Of ``--ftcheck-against``: by folder, and then by method.
+        self.comparisons: dict[Path, dict[str, Comparison]] = {}
         self._runner: Runner | None = None
+        self._baselines: dict[Path, BaselineFile] = {}
         self._audited: Recipe | None = None
         self._evidence: dict[tuple[str, str], Evidence] = {}
         # A list: a recipe holds data, which have no hash.
@@ -70,12 +75,25 @@ class Session:
         return self._evidence[method, device]
 
     def acceptance(self) -> Acceptance | None:
-        """The leave to replace what is declared; None without ``--ftcheck-update``."""
-        from .acceptance import Acceptance
-
-        if not (self.settings.update and self.settings.reason):
+        """The leave to replace what is declared; None where nobody gave it."""
+        chosen = self.settings
+        if not (chosen.accepting and chosen.reason):
             return None
-        return Acceptance(self.settings.reason, lambda line: self.fresh["accepted"].append(line))
+        from .acceptance import TWICE, Acceptance
+
+        return Acceptance(
+            chosen.reason,
+            lambda line: self.fresh["accepted"].append(line),
+            new_only=not (chosen.update or chosen.calibrate),
+            repeats=chosen.calibrate or TWICE,
+        )
+
+    def baselines(self, folder: Path, environment: str) -> BaselineFile:
+        """The baselines of an environment in ``folder``, read once in the session."""
+        from .baseline.store import BaselineFile
+
+        file = BaselineFile(folder, environment)
+        return self._baselines.setdefault(file.path, file)
 
     def prediction(self, recipe: Recipe, method: str, gpu: str | Gpu) -> Prediction:
         """The prediction of ``recipe``, made once in the session."""

@@ -21,7 +21,13 @@ VALUES: dict[str, tuple[str, Any]] = {
     "expected-failures": ("training-completes: see #12", {"training-completes": "see #12"}),
     "time-limit": ("2.5", 2.5),
     "sabotage": ("report", "report"),
+    "against": ("origin/main", "origin/main"),
     "update": ("true", True),
+    "update-new-only": ("true", True),
+    "calibrate": ("5", 5),
+    "baseline-dir": ("some/folder", "some/folder"),
+    "tolerance": ("memory.peak_bytes: 2%", {"memory.peak_bytes": "2%"}),
+    "stale": ("error", "error"),
     "reason": ("a smaller base model", "a smaller base model"),
 }
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -140,6 +146,11 @@ WRONG = [
     ("checks", "a,", "names with commas between them"),
     ("time-limit", "soon", "a number of seconds greater than 0"),
     ("expected-failures", "a-check", "lines of the form 'check-id: reason'"),
+    ("against", " ", "a branch, tag or commit of git; off"),
+    ("against", "--force", "a branch, tag or commit of git; off"),
+    ("calibrate", "2", "a whole number of at least 3"),
+    ("baseline-dir", " ", "a folder"),
+    ("tolerance", "memory", "lines of the form 'metric: limit'"),
     ("reason", " ", "why, in a few words"),
 ]
 
@@ -180,21 +191,12 @@ def test_a_promised_gpu_and_the_cpu_exclude_each_other(shown: pytest.Pytester) -
     result.stderr.fnmatch_lines(["ERROR: --ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them"])
 
 
-def test_what_is_declared_is_not_replaced_without_a_reason(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_inprocess("--ftcheck-update")
+@pytest.mark.parametrize("flag", ["--ftcheck-update", "--ftcheck-update-new-only", "--ftcheck-calibrate=3"])
+def test_nothing_is_accepted_from_a_recipe_that_is_broken_on_purpose(shown: pytest.Pytester, flag: str) -> None:
+    result = shown.runpytest_inprocess("--ftcheck-sabotage", flag)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --ftcheck-update without --ftcheck-reason=TEXT: say why *"])
-
-
-@pytest.mark.parametrize(("value", "ret"), [("true", 4), ("1", 4), ("woodpecker", 4), ("", 5), ("false", 5)])
-def test_what_is_declared_is_not_replaced_in_ci(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str, ret: int
-) -> None:
-    monkeypatch.setenv("CI", value)
-    result = pytester.runpytest_inprocess("--ftcheck-update", "--ftcheck-reason=why")
-    assert result.ret == ret
-    if ret == pytest.ExitCode.USAGE_ERROR:
-        result.stderr.fnmatch_lines(["ERROR: --ftcheck-update in CI (environment variable CI): *"])
+    name = flag.partition("=")[0]
+    result.stderr.fnmatch_lines([f"ERROR: --ftcheck-sabotage with {name}: choose one of them"])
 
 
 def test_help_lists_every_option_and_ini_twin(pytester: pytest.Pytester) -> None:

@@ -9,7 +9,7 @@ import pytest
 from builders import a_memory, a_pair, a_run
 
 from pytest_ftcheck import Pair
-from pytest_ftcheck.errors import RecipeError
+from pytest_ftcheck.errors import ComparisonError, RecipeError
 from pytest_ftcheck.run import Flops
 
 
@@ -115,3 +115,23 @@ def test_a_stored_pair_with_a_run_missing_is_refused() -> None:
 
 def test_a_pair_prints_short() -> None:
     assert repr(a_pair()) == "<Pair a recipe: full and LoRA r=2, 3 seeds, 10 steps>"
+
+
+def test_that_losses_are_equal_is_claimed_by_an_equivalence_test_at_the_step() -> None:
+    close, apart, wide = (0.0, 0.0005, -0.0005), (0.05, 0.0505, 0.0495), (0.0, 0.03, -0.03)
+    pair = a_pair({30: apart, 100: close})
+    assert pair.losses_equal().verdict == "passed"
+    assert pair.losses_equal(at=30).verdict == "failed"
+    assert pair.losses_equal(at=30, margin=0.1).verdict == "passed"
+    assert a_pair({100: wide}).losses_equal().verdict == "unstable"
+    assert a_pair({100: (float("nan"), *close)}).losses_equal().verdict == "failed"
+
+
+def test_losses_that_are_not_paired_are_not_called_equal() -> None:
+    pair = a_pair({100: (0.0, 0.0005, -0.0005)})
+    other = dataclasses.replace(pair.loras[0].loss, batches="others")
+    unpaired = Pair(pair.fulls, (dataclasses.replace(pair.loras[0], loss=other), *pair.loras[1:]))
+    with pytest.raises(ComparisonError, match="the arms saw different batches"):
+        unpaired.losses_equal()
+    with pytest.raises(ComparisonError, match="at least 2 paired seeds"):
+        a_pair({100: (0.0,)}).losses_equal()

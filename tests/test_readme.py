@@ -37,6 +37,19 @@ def test_every_option_is_listed_with_its_variable_and_ini_twin(option: object) -
     assert f"| `{option.flag}` | `{option.variable}`, `{option.ini}` |" in README  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["ft_recipe", "ft_full", "ft_lora", "ft_pair", "ft_run", "ft_observe", "ft_device"])
+FIXTURES = (
+    "ft_recipe",
+    "ft_full",
+    "ft_lora",
+    "ft_pair",
+    "ft_run",
+    "ft_observe",
+    "ft_device",
+    "ft_compare",
+    "ft_baseline",
+)
+
+
+@pytest.mark.parametrize("name", FIXTURES)
 def test_every_fixture_is_listed(name: str) -> None:
     assert f"`{name}`" in README

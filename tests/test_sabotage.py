@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+from typing import Any
+
 import pytest
 from pretended import BROKEN, IMPOSSIBLE, RENAMED, SILENT, SOUND, UNSEEN, pretend
 
@@ -9,6 +13,7 @@ from pytest_ftcheck import Full, LoRA, Recipe
 from pytest_ftcheck.checks.check import Check, Finding, Sabotage
 from pytest_ftcheck.errors import NotApplicable, TrainingError
 from pytest_ftcheck.evidence.evidence import Evidence
+from pytest_ftcheck.rehearsal import Rehearsal
 from pytest_ftcheck.sabotage import broken_methods, first_check_to_notice, likely_first
 
 ARGUMENTS = ("--ftcheck-audit", "--ftcheck-sabotage", "--ftcheck-device=cpu", "-p", "no:cacheprovider")
@@ -176,3 +181,19 @@ def _without_collate(job: object) -> object:
     import dataclasses
 
     return dataclasses.replace(job, recipe=job.recipe.replace(collate=None))  # type: ignore[type-var,attr-defined]
+
+
+def test_tests_on_a_broken_recipe_add_nothing_to_a_job_s_summary(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment: dict[str, str] = {}
+
+    def start(command: list[str], **options: Any) -> None:
+        environment.update(options["env"])
+
+    for variable in ("GITHUB_STEP_SUMMARY", "FTCHECK_SEEDS"):
+        monkeypatch.setenv(variable, "3")
+    monkeypatch.setattr(subprocess, "Popen", start)
+    Rehearsal([], tmp_path, with_checks=False)._start()
+    assert "GITHUB_STEP_SUMMARY" not in environment
+    assert environment["FTCHECK_SEEDS"] == "3"

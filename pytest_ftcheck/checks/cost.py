@@ -46,8 +46,9 @@ def cost_as_declared(evidence: Evidence) -> Iterator[Finding]:
     declared = costs.read(evidence.recipe.name, evidence.method_name)
     try:
         predicted = _predicted(evidence, declared.cost.gpu if declared else DEFAULT_GPU)
-        if evidence.acceptance is not None:
-            _accept(evidence, costs, declared, predicted, evidence.acceptance)
+        leave = evidence.acceptance
+        if leave is not None and not (leave.new_only and declared is not None):
+            _accept(evidence, costs, declared, predicted, leave)
         elif declared is None:
             yield _undeclared(evidence, costs, predicted)
         else:
@@ -110,10 +111,11 @@ def _accept(
     from ..predict.declared import Declared
     from ..predict.difference import facts
 
+    def again() -> Cost:
+        return Cost.of(predict_recipe(evidence.recipe, evidence.method_name, gpu=predicted.gpu))
+
     now = Cost.of(predicted)
-    again = Cost.of(predict_recipe(evidence.recipe, evidence.method_name, gpu=predicted.gpu))
-    if not now.equals(again):
-        raise PredictionError(f"two predictions of it differ: {facts(now, again)[0]}")
+    leave.confirmed("the prediction", now, again, facts)
     if before is not None and before.cost.equals(now):
         return
     costs.write(evidence.recipe.name, evidence.method_name, Declared(leave.reason, now))

@@ -50,3 +50,9 @@ class StepClock(Watcher):
 
         torch.cuda.synchronize()
         return tuple(start.elapsed_time(end) / 1000 for start, end in self._spans)
+
+    def take(self) -> tuple[float, ...]:
+        """The durations since they were last taken."""
+        taken = self.seconds()
+        self._spans.clear()
+        return taken

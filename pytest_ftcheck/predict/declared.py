@@ -6,24 +6,18 @@ has changed, and a merge of two changes is seen where they meet.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..codec import Record, decode, encode
+from ..committed import CommittedFile, line_of
 from ..errors import RecordError
 from ..run import Breakdown
 from .cost import MOMENTS, Cost
 from .prediction import Held, Moment
-
-CONFLICT = ("<<<<<<<", "=======", ">>>>>>>")
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,7 @@ class DeclaredCosts:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file = CommittedFile(path)
 
     def read(self, recipe: str, method: str) -> Declared | None:
         """The entry of a recipe and a method, by their names; None where there is none. Raises RecordError, with the
@@ -51,66 +46,23 @@ class DeclaredCosts:
             return _decoded(entries[recipe][method])
         except RecordError as error:
             field = re.split(r" is |: ", str(error))[0].split(".")
-            raise self._damaged(_line_of(text, [recipe, method, *field[1:]]), str(error)) from None
+            raise self._file.damaged(line_of(text, [recipe, method, *field[1:]]), str(error)) from None
 
     def write(self, recipe: str, method: str, declared: Declared) -> None:
         """Put an entry in place of the one that there may be; the others stay. The file appears whole or not at all."""
-        with _lock(self.path):
+        with self._file.locked():
             _, entries = self._entries()
             entries.setdefault(recipe, {})[method] = _encoded(declared)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.path.with_name(f".{self.path.name}.partial")
-            partial.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            os.replace(partial, self.path)
+            self._file.write(json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
     def _entries(self) -> tuple[str, dict[str, Any]]:
         """The text of the file, and the entries in it: recipe -> method -> plain data."""
-        if not self.path.exists():
+        text, entries = self._file.read()
+        if not text:
             return "", {}
-        text = self.path.read_text(encoding="utf-8")
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.startswith(CONFLICT):
-                raise self._damaged(number, f"an unresolved merge conflict ({line[:20]})")
-        try:
-            entries = json.loads(text, object_pairs_hook=_without_twins)
-        except json.JSONDecodeError as error:
-            raise self._damaged(error.lineno, f"not JSON: {error.msg}") from None
-        except _TwinError as error:
-            raise self._damaged(
-                _line_of(text, [error.key, error.key]), f"two entries are called {error.key!r}"
-            ) from None
         if not isinstance(entries, dict) or not all(isinstance(methods, dict) for methods in entries.values()):
-            raise self._damaged(1, "expected an object of recipes, each an object of methods")
+            raise self._file.damaged(1, "expected an object of recipes, each an object of methods")
         return text, entries
-
-    def _damaged(self, line: int, what: str) -> RecordError:
-        return RecordError(f"{self.path}:{line}: {what}\n  what to do: restore the file, or remove it and accept anew")
-
-
-class _TwinError(ValueError):
-    """A key stands twice in one object: two changes were merged into one file."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _TwinError(key)
-        found[key] = value
-    return found
-
-
-def _line_of(text: str, path: Sequence[str]) -> int:
-    """The line on which the last key of ``path`` stands, as far as the keys are found one after the other."""
-    position = 0
-    for key in path:
-        found = text.find(f"{json.dumps(key)}:", position)
-        position = position if found < 0 else found + 1
-    return text.count("\n", 0, position) + 1
 
 
 def _encoded(declared: Declared) -> dict[str, Any]:
@@ -160,15 +112,3 @@ def _held(label: str, size: Any, where: str) -> Held:
 
 def _largest_first(held: Held) -> tuple[Any, ...]:
     return -held.bytes, held.category, held.module, held.op, held.dtype
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Keep out other processes (the workers of a session) that write to the same file. Not beside it, where it would be
-    committed.
-    """
-    from filelock import FileLock
-
-    name = hashlib.blake2b(f"{Path.home()}:{path.absolute()}".encode(), digest_size=8).hexdigest()
-    with FileLock(Path(tempfile.gettempdir()) / f"ftcheck-{name}.lock"):
-        yield

@@ -14,16 +14,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from ..content import is_installed
 from ..errors import PredictionError
 from ..failures import one_line
 from ..recipe import Recipe
-from .request import Request
 
 
-def packed(request: Request) -> bytes:
+class OfRecipe(Protocol):
+    """A request about a recipe."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+
+def packed(request: OfRecipe) -> bytes:
     """The request as bytes. Raises PredictionError that names the part of the recipe which cannot be sent."""
     with _by_value(list(_out_of_reach())):
         try:
@@ -32,17 +38,15 @@ def packed(request: Request) -> bytes:
             raise _cannot_be_sent(request.recipe, error) from error
 
 
-def unpacked(parcel: bytes) -> Request:
+def unpacked(parcel: bytes) -> Any:
     """The request in a parcel; only ever one that this process's own parent has sent. Raises PredictionError."""
     try:
-        request = pickle.loads(parcel)
+        return pickle.loads(parcel)
     except Exception as error:
         raise PredictionError(
             f"the recipe cannot be rebuilt in a fresh interpreter: {one_line(error)}\n"
             "  what to do: keep what it is made of in modules that can be imported, and its data on the CPU"
         ) from error
-    assert isinstance(request, Request)
-    return request
 
 
 def _dumps(value: Any) -> bytes:

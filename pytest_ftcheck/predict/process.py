@@ -19,10 +19,11 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import PredictionError, RecipeError
 from ..failures import one_line
+from ..process_group import apart, kill_group
 from .exchange import Exchange
 from .limits import Limits
 from .parcel import packed
@@ -112,7 +113,7 @@ class Fork:
             time.sleep(POLL_S)
 
     def end(self) -> None:
-        _kill_group(self._pid)
+        kill_group(self._pid)
         if self._status is None:
             # It may not have had the time to form a group.
             with contextlib.suppress(ProcessLookupError):
@@ -154,7 +155,7 @@ class FreshInterpreter:
                 stdout=output,
                 stderr=output,
                 env=_environment(),
-                **_apart(),
+                **apart(),
             )
 
     def wait(self, seconds: float) -> int:
@@ -165,25 +166,11 @@ class FreshInterpreter:
         return self._process.returncode
 
     def end(self) -> None:
-        _kill_group(self._process.pid)
+        kill_group(self._process.pid)
         self._process.kill()
         self._process.communicate()
-
-
-def _kill_group(leader: int) -> None:
-    """Kill the processes that a prediction's process started (data loader workers), and itself."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, signal.SIGKILL)
 
 
 def _environment() -> dict[str, str]:
     """One thread, as a fork has; and no warning an error, which would end an import."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"} | {"OMP_NUM_THREADS": "1"}
-
-
-def _apart() -> dict[str, Any]:
-    """The arguments that keep Ctrl-C and signals for this process's group away from the new one."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}

@@ -1,0 +1,1 @@
+"""Recorded benchmarks: what a training cost and reached, committed beside the tests and held to."""
