@@ -39,5 +39,9 @@ class ComparisonError(FtcheckError):
     """Two trainings cannot be compared; the message says why, and what is allowed."""
 
 
+class TrainingEndedError(ComparisonError):
+    """A training came to its end while it was its turn; what it had measured before stands."""
+
+
 class AcceptanceError(FtcheckError):
     """What is seen cannot become what is declared; the message says why."""

@@ -1,4 +1,4 @@
-"""Confidence intervals for the mean, or the centre, of paired differences: few numbers, one for each pair."""
+"""Confidence intervals for the mean, or the centre, of paired differences: tens or hundreds, one for each pair."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .codec import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def signed_rank(differences: Sequence[float], confidence: float) -> Interval:
     """
     if not (differences and all(map(math.isfinite, differences))):
         return UNKNOWN
-    means = sorted((a + b) / 2 for i, a in enumerate(differences) for b in differences[i:])
+    means = sorted(_means_of_two(differences))
     outside = _critical_rank_sum(len(differences), (1 - confidence) / 2)
     if outside < 0:
         return Interval(statistics.median(means), -math.inf, math.inf)
@@ -74,27 +79,34 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     """The one-sided p of Wilcoxon's signed-rank test for a centre above 0, exact, of finite numbers: so small that the
     interval of this level begins at 0. (scipy.stats has the test, not the interval, and takes a second to import.)
     """
-    count = len(differences)
-    against = sum(a + b <= 0 for i, a in enumerate(differences) for b in differences[i:])
-    return sum(_subsets(count)[: against + 1]) / float(2**count)
+    against = sum(mean <= 0 for mean in _means_of_two(differences))
+    return min(1.0, float(_rank_sums(len(differences))[: against + 1].sum()))
+
+
+def _means_of_two(differences: Sequence[float]) -> list[float]:
+    """The means of all pairs of ``differences``, each with itself too: as many as there are ranks in all."""
+    import numpy as np
+
+    first, second = np.triu_indices(len(differences))
+    values = np.asarray(differences, dtype=np.float64)
+    means: list[float] = ((values[first] + values[second]) / 2).tolist()
+    return means
 
 
 def _critical_rank_sum(count: int, alpha: float) -> int:
     """The largest sum of ranks that is reached from below with probability ``alpha`` at most; -1 where none is."""
-    below, allowed = 0, alpha * 2**count
-    for total, number in enumerate(_subsets(count)):
-        below += number
-        # Not by division: of a level such as 1 - 0.98 the last bits are rounding.
-        if not below <= allowed * (1 + 1e-9):
-            return total - 1
-    return count * (count + 1) // 2
+    # The last bits are rounding: of the sums, and of a level such as 1 - 0.98.
+    return int((_rank_sums(count).cumsum() <= alpha * (1 + 1e-9)).sum()) - 1
 
 
-@functools.lru_cache(maxsize=16)
-def _subsets(count: int) -> tuple[int, ...]:
-    """How many subsets of 1, ..., count have each sum: the distribution of the sum of ranks, times 2**count."""
-    subsets = [1] + [0] * (count * (count + 1) // 2)
+@functools.lru_cache(maxsize=64)
+def _rank_sums(count: int) -> NDArray[np.float64]:
+    """The probability of each sum of ranks [0 to count (count + 1) / 2], where each rank is counted or not."""
+    import numpy as np
+
+    found = np.zeros(count * (count + 1) // 2 + 1)
+    found[0] = 1.0
     for rank in range(1, count + 1):
-        for total in range(len(subsets) - 1, rank - 1, -1):
-            subsets[total] += subsets[total - rank]
-    return tuple(subsets)
+        found[rank:] += found[:-rank].copy()
+        found /= 2
+    return found

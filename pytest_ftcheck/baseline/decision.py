@@ -15,7 +15,8 @@ class Decision(Record):
     """``verdict`` is ``"passed"``, ``"failed"`` or ``"unstable"``: the samples allow neither of the two.
 
     ``interval`` has one-sided level ``alpha`` at either end; ``p`` is the probability of samples at least as bad where
-    nothing is wrong (of samples at least as close, for a claim of equality). ``pairs`` is their number.
+    nothing is wrong (of samples at least as close, for a claim of equality). ``pairs`` is their number. ``close``: what
+    passed was worse than it may be, by its estimate, and not by as much as matters.
     """
 
     verdict: str
@@ -24,6 +25,7 @@ class Decision(Record):
     interval: Interval
     pairs: int
     alpha: float
+    close: bool = False
 
     @property
     def failed(self) -> bool:

@@ -12,7 +12,7 @@ from .statistics import ALPHA
 Gate = Callable[[float], Decision]
 # How often samples are taken before it is said that nothing can be decided.
 MOST_ROUNDS = 5
-# How many rounds of one verdict settle what began with an alarm.
+# How many rounds of one verdict settle what began with an alarm, or with a pass that was close.
 CONFIRMED = 2
 
 
@@ -39,21 +39,22 @@ def holm(gates: Mapping[str, Gate], alpha: float = ALPHA) -> dict[str, Decision]
 def settled(rounds: Sequence[Decision]) -> Decision | None:
     """What repeated decisions of one gate, each on fresh samples, come to; None where another round is needed.
 
-    The first that decides anything settles it where it passes. An alarm is confirmed by one more, and overruled by two
-    that pass: so a false alarm takes two of three, and a process that happened to be fast does not hide a regression.
-    A gate that has come to nothing after MOST_ROUNDS is unstable.
+    The first that decides anything settles it where it passes, unless it was close. Otherwise two of one verdict do: so
+    a false alarm takes two of three, and a process that happened to be fast does not hide a regression. A gate that has
+    come to nothing after MOST_ROUNDS is unstable.
     """
     last = rounds[-1]
     failures = [one for one in rounds if one.failed]
     passes = [one for one in rounds if one.verdict == PASSED]
     if any(not one.finite for one in failures):
         return last
-    if passes and not failures:
+    if not failures and any(not one.close for one in passes):
         return last
     if len(failures) == CONFIRMED:
         return dataclasses.replace(last, reason=f"{last.reason}, confirmed on fresh samples")
     if len(passes) == CONFIRMED:
-        return dataclasses.replace(last, reason=f"{last.reason}; an alarm was not confirmed on fresh samples")
+        what = "; an alarm was not confirmed" if failures else ", confirmed"
+        return dataclasses.replace(last, reason=f"{last.reason}{what} on fresh samples")
     if len(rounds) < MOST_ROUNDS:
         return None
     return dataclasses.replace(last, verdict=UNSTABLE, reason=f"{last.reason}; {len(rounds)} rounds were made")

@@ -47,9 +47,24 @@ def step_time(
     if interval.low > math.log1p(margin):
         return Decision(FAILED, f"{reason}: more than {margin:.0%} slower", p, interval, pairs, alpha)
     if interval.high < math.log1p(effect):
-        return Decision(PASSED, reason, p, interval, pairs, alpha)
+        close = interval.estimate > math.log1p(margin)
+        return Decision(PASSED, reason, p, interval, pairs, alpha, close)
     reason += f"; neither {margin:.0%} nor {effect:.0%} slower is ruled out"
     return Decision(UNSTABLE, reason, p, interval, pairs, alpha)
+
+
+def more_pairs(
+    log_ratios: Sequence[float], alpha: float = ALPHA, margin: float = TIME_MARGIN, effect: float = TIME_EFFECT
+) -> int:
+    """How many more pairs ``step_time`` probably needs, by the spread of these, until one of ``margin`` and ``effect``
+    is ruled out; 0 where one is, wherever the interval lies. So going on for longer favours neither verdict.
+    """
+    gap = math.log1p(effect) - math.log1p(margin)
+    half = signed_rank(log_ratios, 1 - 2 * alpha).half_width
+    if not half > gap / 2:  # also where a sample is not finite: that is decided
+        return 0
+    pairs = len(log_ratios)
+    return pairs if math.isinf(half) else math.ceil(pairs * ((2 * half / gap) ** 2 - 1))
 
 
 def loss_not_worse(

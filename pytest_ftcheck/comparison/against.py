@@ -83,12 +83,14 @@ class Against:
         """All methods, by name. Raises ComparisonError where one of the two does not train."""
         commit = commit_of(self._ref, self._top)
         with checked_out(commit, self._top) as tree:
-            found = compare(methods, lambda method: self._fresh(method, tree), (self._ref, THIS), self._device)
+            found = compare(
+                methods, lambda method, alpha: self._fresh(method, alpha, tree), (self._ref, THIS), self._device
+            )
         return {
             method: Comparison(recipe, changes(*self._costs[method]), step_time) for method, step_time in found.items()
         }
 
-    def _fresh(self, method: str, tree: Path) -> Round:
+    def _fresh(self, method: str, alpha: float, tree: Path) -> Round:
         """A round, from two new processes; the first time, what the method costs, too."""
         with self._started(self._ref, tree) as reference, self._started(THIS, self._top) as candidate:
             both = (reference, candidate)
@@ -101,7 +103,7 @@ class Against:
                 one.ask(what="train", method=method, seed=SEED, steps=UPDATES)
             for one in both:
                 one.answer()
-            return interleaved(reference, candidate, self._order)
+            return interleaved(reference, candidate, self._order, alpha)
 
     @contextlib.contextmanager
     def _started(self, name: str, tree: Path) -> Iterator[Contestant]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import ComparisonError
+from ..errors import ComparisonError, TrainingEndedError
 from ..process_group import apart, kill_group
 
 # How long an answer may take: a process imports torch and builds a model before its first one.
@@ -71,7 +71,7 @@ class Contestant:
 
     def answer(self) -> dict[str, Any]:
         """The answer to the oldest request. Raises ComparisonError for an error, for a process that died, and for one
-        that took too long and was ended.
+        that took too long and was ended; TrainingEndedError where a training has come to its end.
         """
         assert self._process.stdout is not None
         expired = threading.Event()
@@ -90,7 +90,8 @@ class Contestant:
             raise ComparisonError(f"{self.name}: {self._why_none(expired.is_set())}")
         answer = json.loads(text)
         if "error" in answer:
-            raise ComparisonError(f"{self.name}: {answer['error']}")
+            kind = TrainingEndedError if answer.get("ended") else ComparisonError
+            raise kind(f"{self.name}: {answer['error']}")
         assert isinstance(answer, dict)
         return answer
 

@@ -41,13 +41,13 @@ def compare_recipes(
         names = (f"{reference.name} (a)", f"{candidate.name} (b)")
     order = random.Random(seed)
 
-    def fresh(method: str) -> Round:
+    def fresh(method: str, alpha: float) -> Round:
         with _started(names[0], reference, device, limit_s) as a, _started(names[1], candidate, device, limit_s) as b:
             for one in (a, b):
                 one.ask(what="train", method=method, seed=seed, steps=UPDATES)
             for one in (a, b):
                 one.answer()
-            return interleaved(a, b, order)
+            return interleaved(a, b, order, alpha)
 
     return compare([method], fresh, names, device)[method]
 

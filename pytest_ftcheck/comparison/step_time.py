@@ -22,6 +22,13 @@ class Round(Record):
     reference_s: tuple[float, ...]
     candidate_s: tuple[float, ...]
 
+    def __len__(self) -> int:
+        return len(self.reference_s)
+
+    def with_pair(self, seconds: tuple[float, float]) -> Round:
+        """This round and one more pair: ``seconds`` of the reference, and of the candidate."""
+        return Round((*self.reference_s, seconds[0]), (*self.candidate_s, seconds[1]))
+
     @property
     def log_ratios(self) -> tuple[float, ...]:
         """log(candidate / reference) of each pair; NaN where a time is not a positive number."""

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ComparisonError, FtcheckError
+from ..errors import FtcheckError, TrainingEndedError
 from ..execution import build_job, train_job
 from ..isolation import preserved_settings
 from ..observers.clock import StepClock
 from ..observers.events import Events, Watcher
 from ..recipe import Recipe
 from .cost import measure_cost
+from .interleaving import FEWEST_UPDATES
 
 if TYPE_CHECKING:
     import torch
@@ -97,11 +98,11 @@ def serve(recipe: Recipe, device: str, line: Line, checked: Callable[[], None] =
             else:
                 train_in_turns(recipe, device, line, request)
         except FtcheckError as error:
-            line.answer(error=str(error))
+            line.answer(error=str(error), ended=isinstance(error, TrainingEndedError))
 
 
 def train_in_turns(recipe: Recipe, device: str, line: Line, request: dict[str, Any]) -> NoReturn:
-    """Train, in turns, until nothing more is asked. Raises ComparisonError where the training ends before that."""
+    """Train, in turns, until nothing more is asked. Raises TrainingEndedError where the training ends before that."""
     method, steps = request["method"], int(request["steps"])
     with preserved_settings(recipe.threads), tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
         job, _ = build_job(recipe, method, int(request["seed"]), steps, device, Path(folder))
@@ -110,8 +111,9 @@ def train_in_turns(recipe: Recipe, device: str, line: Line, request: dict[str, A
         # The clock stops first at the end of an update, and the baton is handed over last.
         with Events([clock, baton]).listening() as events:
             train_job(job, method, events, lambda: baton.updates)
-    raise ComparisonError(
-        f"{method}: train(job) ended after {baton.updates} updates; a comparison takes {steps} (job.steps)"
+    raise TrainingEndedError(
+        f"{method}: train(job) ended after {baton.updates} updates; job.steps was {steps}, and a comparison takes"
+        f" at least {FEWEST_UPDATES}"
     )
 
 

@@ -11,9 +11,13 @@ from pytest_ftcheck.baseline.decision import FAILED, PASSED, UNSTABLE, Decision
 from pytest_ftcheck.baseline.family import MOST_ROUNDS, Gate, holm, settled
 from pytest_ftcheck.interval import Interval
 
+CLOSE = "close"
+
 
 def decided(verdict: str, p: float = 0.5) -> Decision:
-    return Decision(verdict, verdict, p, Interval(0.0, -1.0, 1.0), 12, 0.01)
+    """CLOSE is a pass that was close."""
+    kind = PASSED if verdict == CLOSE else verdict
+    return Decision(kind, verdict, p, Interval(0.0, -1.0, 1.0), 12, 0.01, close=verdict == CLOSE)
 
 
 def gate(p: float) -> Gate:
@@ -48,7 +52,7 @@ def test_it_is_statsmodels_holm() -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest", reason="statsmodels is not installed")
     import numpy as np
 
-    for ps in np.random.default_rng(0).uniform(0, 0.03, (200, 5)):
+    for ps in np.random.default_rng(0).uniform(0, 0.03, (20, 5)):
         assert failed(list(ps)) == list(multitest.multipletests(ps, alpha=0.01, method="holm")[0])
 
 
@@ -68,6 +72,13 @@ def test_what_is_not_finite_fails_and_does_not_make_the_others_milder() -> None:
         ([FAILED, PASSED, FAILED], FAILED),
         ([FAILED, PASSED, UNSTABLE, PASSED], PASSED),
         ([FAILED, FAILED], FAILED),
+        ([CLOSE], None),
+        ([CLOSE, CLOSE], PASSED),
+        ([CLOSE, PASSED], PASSED),
+        ([UNSTABLE, CLOSE, UNSTABLE, PASSED], PASSED),
+        ([CLOSE, FAILED], None),
+        ([CLOSE, FAILED, FAILED], FAILED),
+        ([FAILED, CLOSE, PASSED], PASSED),
         ([UNSTABLE], None),
         ([UNSTABLE, PASSED], PASSED),
         ([UNSTABLE, FAILED, FAILED], FAILED),
@@ -77,7 +88,7 @@ def test_what_is_not_finite_fails_and_does_not_make_the_others_milder() -> None:
         ([FAILED, *[UNSTABLE] * (MOST_ROUNDS - 1)], UNSTABLE),
     ],
 )
-def test_a_pass_settles_it_and_an_alarm_takes_two_of_three(verdicts: Sequence[str], outcome: str | None) -> None:
+def test_a_clear_pass_settles_it_and_otherwise_two_of_a_kind_do(verdicts: Sequence[str], outcome: str | None) -> None:
     found = settled([decided(verdict) for verdict in verdicts])
     assert (found and found.verdict) == outcome
 
@@ -87,6 +98,9 @@ def test_the_reason_says_what_became_of_an_alarm() -> None:
     confirmed = settled([decided(FAILED), decided(FAILED)])
     assert passed is not None
     assert passed.reason == "passed; an alarm was not confirmed on fresh samples"
+    close = settled([decided(CLOSE), decided(CLOSE)])
+    assert close is not None
+    assert close.reason == "close, confirmed on fresh samples"
     assert confirmed is not None
     assert confirmed.reason == "failed, confirmed on fresh samples"
 

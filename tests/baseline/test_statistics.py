@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 
 import pytest
 
 from pytest_ftcheck.baseline.decision import FAILED, PASSED, UNSTABLE, Decision
-from pytest_ftcheck.baseline.statistics import loss_not_worse, losses_equal, step_time
+from pytest_ftcheck.baseline.statistics import loss_not_worse, losses_equal, more_pairs, step_time
 from pytest_ftcheck.errors import ComparisonError
 
 # Twelve pairs that are symmetric around 0, with a spread of one.
@@ -42,6 +43,29 @@ def test_step_time(ratio: float, spread: float, verdict: str) -> None:
     decision = step_time(pairs(ratio, spread))
     assert decision.verdict == verdict, str(decision)
     assert math.exp(decision.interval.estimate) == pytest.approx(ratio)
+
+
+def test_a_pass_above_the_margin_is_close() -> None:
+    assert step_time(pairs(1.025, 0.01)).close
+    assert step_time(pairs(1.025, 0.01)).verdict == PASSED
+    assert not step_time(pairs(1.0, 0.01)).close
+    assert not step_time(pairs(1.05, 0.01)).close
+
+
+def test_more_pairs_are_wanted_until_one_of_the_limits_is_ruled_out_wherever_the_centre_is() -> None:
+    assert more_pairs(pairs(1.0, 0.01)) == more_pairs(pairs(1.05, 0.01)) == 0
+    assert more_pairs(pairs(1.0, 0.05)) == more_pairs(pairs(2.0, 0.05)) > 0
+    assert more_pairs(pairs(1.0, 0.05), alpha=0.001) > more_pairs(pairs(1.0, 0.05))
+    assert more_pairs(pairs(2.0, 0.01)[:8], alpha=0.001) == 8  # no limits yet
+    assert more_pairs([math.nan] * 12) == 0  # that is decided
+
+
+def test_the_number_of_pairs_that_is_wanted_is_about_what_it_takes() -> None:
+    draw = random.Random(0)
+    samples = [draw.gauss(0.0, 0.1) for _ in range(500)]
+    wanted = 30 + more_pairs(samples[:30])
+    assert 30 < wanted < 500
+    assert more_pairs(samples[: round(1.5 * wanted)]) == 0 < more_pairs(samples[: wanted // 2])
 
 
 def test_a_step_time_fails_exactly_where_wilcoxons_test_rejects() -> None:

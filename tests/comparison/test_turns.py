@@ -84,7 +84,7 @@ def test_the_wait_for_a_turn_is_not_counted() -> None:
 def test_a_training_that_ends_too_early_says_so() -> None:
     line = talk({"updates": 5})
     recipe = tiny_recipe(train=counted([], ends_after=4))
-    with pytest.raises(ComparisonError, match=r"lora: train\(job\) ended after 4 updates; a comparison takes 20"):
+    with pytest.raises(ComparisonError, match=r"lora: train\(job\) ended after 4 updates; job.steps was 20, and"):
         train_in_turns(recipe, "cpu", line, training())
 
 
@@ -110,4 +110,4 @@ def test_a_cost_is_answered_after_what_it_imported_was_checked() -> None:
         with pytest.raises(Left):
             serve(tiny_recipe(), "cpu", line, checked)
     assert "cost" in good.answered[0]
-    assert refused.answered == [{"error": "it imported mine from this tree"}]
+    assert refused.answered == [{"error": "it imported mine from this tree", "ended": False}]
