@@ -140,7 +140,7 @@ def _collect_against(config: pytest.Config, ref: str) -> Collection:
     from .audit import AGAINST
     from .collection import Collection
     from .comparison.against import against_items
-    from .comparison.worktree import commit_of, toplevel
+    from .comparison.checkout import commit_of, toplevel
     from .errors import ComparisonError
 
     try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path, PurePosixPath
 
-# Git on a large repository over a network; one that hangs must not hold a session.
-TIME_LIMIT_S = 60
+from .git import git
+
 COMMIT_DIGITS = 12
 # Python files here are installed, and are known by their versions.
 INSTALLED = ("site-packages", "dist-packages", "node_modules")
@@ -14,35 +13,23 @@ INSTALLED = ("site-packages", "dist-packages", "node_modules")
 
 def commit(root: Path) -> str:
     """The commit that is checked out in ``root``, shortened; "" where there is none, or no git."""
-    return (_git(root, "rev-parse", "HEAD") or "").strip()[:COMMIT_DIGITS]
+    return (git(root, "rev-parse", "HEAD") or "").strip()[:COMMIT_DIGITS]
 
 
 def uncommitted(root: Path) -> tuple[Path, ...]:
     """Files in the repository around ``root`` that differ from its commit, and Python files that are in none; empty
     outside of a repository. Other files that nobody added (reports, notes, checkpoints) are not what trains.
     """
-    top = (_git(root, "rev-parse", "--show-toplevel") or "").rstrip("\n")
+    top = (git(root, "rev-parse", "--show-toplevel") or "").rstrip("\n")
     if not top:
         return ()
     if not commit(root):
         return (Path(top),)
-    changed = _names(_git(Path(top), "diff", "--name-only", "-z", "HEAD"))
-    others = _names(_git(Path(top), "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"))
+    changed = _names(git(Path(top), "diff", "--name-only", "-z", "HEAD"))
+    others = _names(git(Path(top), "ls-files", "--others", "--exclude-standard", "-z", "--", "*.py"))
     others = [name for name in others if not set(INSTALLED) & set(PurePosixPath(name).parts)]
     return tuple(Path(top) / name for name in [*changed, *others])
 
 
 def _names(output: str | None) -> list[str]:
     return [name for name in (output or "").split("\0") if name]
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails or is not there."""
-    command = ["git", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", check=True, timeout=TIME_LIMIT_S
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 # Nothing of the machine's own configuration: it may sign, or have hooks.
@@ -14,7 +15,9 @@ AUTHOR = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org", "
 def git(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, **ISOLATED}
     command = ["git", *AUTHOR, *arguments]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment).stdout
+    return subprocess.run(
+        command, cwd=folder, check=True, capture_output=True, text=True, env=environment
+    ).stdout.strip()
 
 
 def commit_all(folder: Path) -> str:
@@ -23,4 +26,13 @@ def commit_all(folder: Path) -> str:
         git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-q", "--allow-empty", "-m", "all")
-    return git(folder, "rev-parse", "HEAD").strip()
+    return git(folder, "rev-parse", "HEAD")
+
+
+def repository(folder: Path, files: Mapping[str, str]) -> Path:
+    """A repository in ``folder`` with one commit of these files, by their paths."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    commit_all(folder)
+    return folder.resolve()

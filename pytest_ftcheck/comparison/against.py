@@ -25,12 +25,12 @@ from ..errors import ComparisonError
 from ..recipe import Recipe
 from ..rehearsal import flags_of
 from ..session import SESSION
+from .checkout import checked_out, commit_of, toplevel
 from .comparison import Comparison
 from .contestant import LIMIT_S, Contestant, python
 from .cost import Cost, changes
 from .interleaving import UPDATES, compare, interleaved
 from .step_time import Round
-from .worktree import checked_out, commit_of, toplevel
 
 THIS = "this tree"
 METHODS = ("full", "lora")

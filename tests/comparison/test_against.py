@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from comparison.repository import git, repository
 from errands import ends_within, written
+from repositories import git, repository
 
 from pytest_ftcheck.baseline import family
 from pytest_ftcheck.comparison.against import Against

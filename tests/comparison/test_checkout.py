@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from comparison.repository import commit, git, repository
+from repositories import commit_all, git, repository
 
-from pytest_ftcheck.comparison.worktree import checked_out, commit_of, toplevel
+from pytest_ftcheck.comparison.checkout import checked_out, commit_of, toplevel
 from pytest_ftcheck.errors import ComparisonError
 
 
@@ -73,7 +73,7 @@ def test_hooks_of_the_repository_do_not_run(repo: Path) -> None:
 def test_branches_tags_and_commits_are_found(repo: Path, ref: str) -> None:
     git(repo, "branch", "a-branch")
     git(repo, "tag", "-a", "a-tag", "-m", "annotated")
-    commit(repo, "another")
+    commit_all(repo)
     git(repo, "branch", "-f", "a-branch")
     expected = git(repo, "rev-parse", "HEAD~1" if ref == "a-tag" else "HEAD")
     assert commit_of(ref, repo) == expected
