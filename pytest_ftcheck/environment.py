@@ -7,12 +7,17 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 from .content import package_digest
 from .run import Environment
 
 CPU_INFO, DRIVER_INFO = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/version")
+GPU_INFO = Path("/proc/driver/nvidia/gpus")
+# A driver that is being loaded takes seconds to answer.
+DRIVER_LIMIT_S = 20
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "pytest-ftcheck")
 
 
@@ -57,9 +62,34 @@ def _of_gpu() -> dict[str, str]:
     """Versions of what stands between torch and the GPU."""
     import torch
 
-    driver = re.search(r"Module.*?\s(\d+(?:\.\d+)+)", _text(DRIVER_INFO))
-    toolkit = {"cuda": str(torch.version.cuda or torch.version.hip)}
-    return toolkit | ({"driver": driver[1]} if driver else {})
+    return {"cuda": str(torch.version.cuda or torch.version.hip)} | _driver()
+
+
+def installed_gpu() -> dict[str, str]:
+    """``name`` and ``driver`` of the first GPU, without importing torch; empty where there is none."""
+    for file in sorted(GPU_INFO.glob("*/information")):
+        name = re.search(r"^Model:\s*(.+)$", _text(file), re.MULTILINE)
+        if name:
+            return {"name": name[1].strip()} | _driver()
+    return _asked_of_the_driver()
+
+
+def _asked_of_the_driver() -> dict[str, str]:
+    """The same from the driver's own command: a container may not see it in /proc."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DRIVER_LIMIT_S).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    name, _, driver = told.partition("\n")[0].partition(",")
+    return {"name": name.strip(), "driver": driver.strip()} if name.strip() else {}
+
+
+def _driver() -> dict[str, str]:
+    found = re.search(r"Module.*?\s(\d+(?:\.\d+)+)", _text(DRIVER_INFO))
+    return {"driver": found[1]} if found else {}
 
 
 def _text(path: Path) -> str:

@@ -43,5 +43,9 @@ class TrainingEndedError(ComparisonError):
     """A training came to its end while it was its turn; what it had measured before stands."""
 
 
+class HistoryError(FtcheckError):
+    """A history of measurements cannot be read or written; the message names the place, in one line."""
+
+
 class AcceptanceError(FtcheckError):
     """What is seen cannot become what is declared; the message says why."""

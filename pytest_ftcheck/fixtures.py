@@ -151,6 +151,32 @@ def ft_compare(ft_device: str, pytestconfig: pytest.Config) -> Callable[..., Ste
 
 
 @pytest.fixture
+def ft_benchmark(request: pytest.FixtureRequest, ft_recipe: Any, ft_device: str) -> Callable[..., float]:
+    """``ft_benchmark("full" | "lora" | name, rounds=20)``: pytest-benchmark times updates. Returns their median (s)."""
+    if not request.config.pluginmanager.hasplugin("pytest-benchmark"):
+        pytest.skip("ft_benchmark needs pytest-benchmark (pip install 'pytest-ftcheck[benchmark]'), which is not active")
+    benchmark = request.getfixturevalue("benchmark")
+    # It looks here for what its options (--benchmark-only, --benchmark-skip) are about.
+    request.node.funcargs["benchmark"] = benchmark
+
+    def time(method: str = "lora", *, recipe: Any = None, **options: Any) -> float:
+        from .comparison.contestant import LIMIT_S
+        from .comparison.stepping import time_steps
+        from .errors import FtcheckError
+
+        __tracebackhide__ = True
+        limit_s = request.config.stash[SESSION].settings.time_limit or LIMIT_S
+        chosen = ft_recipe if recipe is None else recipe
+        try:
+            return time_steps(benchmark, chosen, method, ft_device, limit_s=limit_s, **options)
+        except FtcheckError as error:
+            # Without the frames of this package.
+            raise error.with_traceback(None) from None
+
+    return time
+
+
+@pytest.fixture
 def ft_baseline(request: pytest.FixtureRequest) -> Baseline:
     """``ft_baseline.check(run_or_pair)`` and ``.record(name, value, ...)`` hold what is seen to what is recorded."""
     from .gating import CASE, Baseline

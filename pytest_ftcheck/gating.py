@@ -183,7 +183,9 @@ def conclude(item: pytest.Item, report: pytest.TestReport) -> None:
     if report.when != "call":
         return
     status, reason = _concluded(item, report, case, session)
-    found = Judgement(id, case.environment, status, tuple(case.comparisons), reason, accept_command(item))
+    found = Judgement(
+        id, case.environment, status, tuple(case.comparisons), reason, accept_command(item), case.fingerprint
+    )
     _keep(item, session, found)
     if status == "accepted" and case.leave:
         session.fresh["proposals"].append(_proposal(item, case, case.leave).to_json())

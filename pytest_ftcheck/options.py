@@ -123,6 +123,12 @@ def _ref(text: str) -> str | None:
     return None if text == "off" else text
 
 
+def _place(text: str) -> str | None:
+    if not text.strip():
+        raise InvalidValueError("a folder, or a URL such as s3://bucket/ci; off")
+    return None if text == "off" else text
+
+
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
@@ -172,6 +178,7 @@ OPTIONS = (
     Option("reason", "string", _reason, "Why what is declared changes; whatever accepts it wants this", "TEXT"),
     Option("baseline-dir", "string", _folder, "Folder of all baselines, in place of __ftcheck__ beside tests", "DIR"),
     Option("tolerance", "linelist", _limits, "Tolerance of a metric of baselines: 24 MiB, +0.5 ms", "'METRIC: T'"),
+    Option("history", "string", _place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
     Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
 )
 
@@ -199,6 +206,7 @@ class Settings(NamedTuple):
     reason: str | None = None
     baseline_dir: str | None = None
     tolerance: Mapping[str, str] | None = None
+    history: str | None = None
     stale: Literal["error"] | None = None
 
     @property

@@ -6,13 +6,15 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from .controller import Controller
 from .fixtures import (
     _ft_evidence,
     ft_baseline,
+    ft_benchmark,
     ft_check,
     ft_compare,
     ft_device,
@@ -25,7 +27,7 @@ from .fixtures import (
     ft_run,
 )
 from .options import Settings, add_options, settings
-from .session import KINDS, SESSION, Session
+from .session import SESSION, Session
 
 if TYPE_CHECKING:
     from .collection import Collection
@@ -35,11 +37,13 @@ GPU = (
     "run on the CPU with --ftcheck-device=cpu"
 )
 
-EMPTY_OR_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+# Of pytest-benchmark: where it saves or compares, our measurements join it.
+BENCHMARK_OPTIONS = ("benchmark_save", "benchmark_autosave", "benchmark_json", "benchmark_compare")
 
 __all__ = [
     "_ft_evidence",
     "ft_baseline",
+    "ft_benchmark",
     "ft_check",
     "ft_compare",
     "ft_device",
@@ -81,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
+        _keep_history(config, chosen)
         config.pluginmanager.register(Controller(config), "ftcheck-controller")
 
 
@@ -89,6 +94,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
     if session is not None:
         session.close()
+
+
+def _keep_history(config: pytest.Config, chosen: Settings) -> None:
+    """Refuse a history that cannot be opened; join pytest-benchmark where it saves or compares."""
+    if chosen.history:
+        from .errors import HistoryError
+        from .history.place import Place
+
+        try:
+            Place(chosen.history)
+        except HistoryError as error:
+            raise pytest.UsageError(f"--ftcheck-history: {error}") from None
+    if any(config.getoption(name, None) for name in BENCHMARK_OPTIONS):
+        from .history.benchmark_session import Joining
+
+        config.pluginmanager.register(Joining(config, chosen.device), "ftcheck-benchmark")
 
 
 def _refuse_accepting(config: pytest.Config, chosen: Settings) -> None:
@@ -207,82 +228,3 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
     from .report.assertion import explain
 
     return explain(op, left, right)
-
-
-class Controller:
-    """What happens once in a session, however many workers it has."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._settings = config.stash[SESSION].settings
-        self._records: dict[str, list[str]] = {kind: [] for kind in KINDS}
-        self._executed_on_gpu = 0
-        self._failures: list[str] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Collect the records, and count the tests marked ``gpu`` that were executed."""
-        for kind, records in self._records.items():
-            records += getattr(report, f"ftcheck_{kind}", [])
-        if report.when == "call" and "gpu" in report.keywords and not report.skipped:
-            self._executed_on_gpu += 1
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """A session that executed nothing of what was asked for has failed."""
-        was_ended = session.exitstatus not in (*EMPTY_OR_WELL, pytest.ExitCode.TESTS_FAILED)
-        if session.config.option.collectonly or was_ended:
-            if self._records["proposals"]:
-                self._failures.append("nothing was accepted: the session was interrupted")
-            return
-        if self._settings.require_gpu and not self._executed_on_gpu:
-            self._failures.append("--ftcheck-require-gpu: 0 tests marked gpu were executed")
-        self._failures += self._nothing_examined()
-        self._write_accepted()
-        if self._failures and session.exitstatus in EMPTY_OR_WELL:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-    def _write_accepted(self) -> None:
-        if self._records["proposals"]:
-            from .baseline.update import Proposal, write
-
-            told, failures = write([Proposal.from_json(text) for text in self._records["proposals"]])
-            self._records["accepted"] += told
-            self._failures += failures
-
-    def _nothing_examined(self) -> list[str]:
-        if self._settings.sabotage:
-            return [] if self._records["trials"] else ["--ftcheck-sabotage: 0 ways to break the recipe were tried"]
-        if self._settings.against:
-            return [] if self._records["comparisons"] else ["--ftcheck-against: nothing was compared"]
-        if not self._settings.audit:
-            return []
-        from .report.audit import examined
-
-        count = examined(self._records["verdicts"])
-        return [] if count else ["--ftcheck-audit: 0 checks found anything to look at"]
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print what was found, and why the session failed where no test says so."""
-        if self._records["runs"]:
-            from .report.terminal import write_summary
-
-            write_summary(terminalreporter, self._records["runs"])
-        if self._records["verdicts"]:
-            from .report.audit import write_audit
-
-            write_audit(terminalreporter, self._records["verdicts"])
-        if self._records["comparisons"]:
-            from .report.comparison import write_comparisons
-
-            write_comparisons(terminalreporter, self._records["comparisons"])
-        if self._records["judgements"]:
-            from .report.baselines import write_baselines
-
-            write_baselines(terminalreporter, self._records["judgements"])
-        for line in self._records["accepted"]:
-            terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
-        if self._records["trials"]:
-            from .report.sabotage import write_score
-
-            write_score(terminalreporter, self._records["trials"])
-        for failure in self._failures:
-            terminalreporter.write_line(f"ftcheck: {failure}", red=True, bold=True)

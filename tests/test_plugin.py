@@ -29,7 +29,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 Plugins = tuple[str, ...]
 # The modules of the package that every pytest session imports.
-LIGHT = ("fixtures", "options", "plugin", "session")
+LIGHT = ("controller", "fixtures", "options", "plugin", "session")
 
 
 @pytest.fixture(params=[("-p", "no:xdist", "-p", "no:benchmark"), ("-n", "2")], ids=" ".join)
@@ -44,7 +44,7 @@ def test_starting_pytest_imports_nothing_heavy_prints_nothing_and_leaves_no_file
         "import sys, pytest\n"
         "code = pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider'])\n"
         "heavy = {'torch', 'transformers', 'peft', 'numpy', 'scipy', 'accelerate', 'filelock', 'platformdirs'}\n"
-        "heavy |= {'hypothesis', 'safetensors', 'cloudpickle'}\n"
+        "heavy |= {'hypothesis', 'safetensors', 'cloudpickle', 'fsspec', 'ruptures', 'jinja2', 'plotly'}\n"
         "ours = sorted(name for name in sys.modules if name.startswith('pytest_ftcheck'))\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)), 'OURS', ours)"
     )

@@ -18,7 +18,8 @@ VERDICTS = ("passed", *BAD, "new", "stale", "warning", "not comparable")
 @dataclass(frozen=True)
 class Comparison(Record):
     """``verdict`` is one of VERDICTS; the texts say what the baseline is, what is seen, by how much it differs, how
-    much is allowed, and in ``note`` what else there is to say. ``value`` is what is seen, where it is one number.
+    much is allowed, and in ``note`` what else there is to say. ``value`` is what is seen, where it is a number, or a
+    curve, of which it is the end; ``samples`` are those that it is the median of.
     """
 
     metric: str
@@ -31,6 +32,7 @@ class Comparison(Record):
     value: float | None = None
     unit: str = ""
     direction: str = "same"
+    samples: tuple[float, ...] = ()
 
     @classmethod
     def of(
@@ -38,8 +40,8 @@ class Comparison(Record):
         note: str = "",
     ) -> Comparison:  # fmt: skip
         """That of ``metric``, which is what is seen."""
-        value = float(metric.value) if isinstance(metric.value, (int, float)) else None
-        return cls(metric.name, verdict, before, now, change, limit, note, value, metric.unit, metric.direction)
+        value, unit, direction = _one_number(metric.value), metric.unit, metric.direction
+        return cls(metric.name, verdict, before, now, change, limit, note, value, unit, direction, metric.samples)
 
     @property
     def line(self) -> str:
@@ -58,12 +60,12 @@ def shown(value: Value, unit: str) -> str:
         return f"{sum(value.groups.values())} parameters"
     if isinstance(value, str):
         return value
-    return _number(value, unit)
+    return number(value, unit)
 
 
 def shown_both(before: float, now: float, unit: str) -> tuple[str, str]:
     """Two numbers as people read them, with as many digits as it takes to tell them apart."""
-    texts = _number(before, unit), _number(now, unit)
+    texts = number(before, unit), number(now, unit)
     if texts[0] != texts[1] or before == now:
         return texts
     return _whole(before, unit), _whole(now, unit)
@@ -86,7 +88,7 @@ def limited(chosen: Tolerance, direction: Direction, unit: str) -> str:
     sign = {"lower": "+", "higher": "-", "same": "±"}[direction]
     if chosen.relative is not None:
         return f"{sign}{100 * chosen.relative:.3g} %"
-    return f"{sign}{_number(chosen.absolute or 0.0, unit)}"
+    return f"{sign}{number(chosen.absolute or 0.0, unit)}"
 
 
 def of_new(metric: Metric) -> Comparison:
@@ -101,7 +103,8 @@ def of_missing(recorded: Metric) -> Comparison:
     )
 
 
-def _number(value: float, unit: str) -> str:
+def number(value: float, unit: str) -> str:
+    """A number and its unit as people read them."""
     if not math.isfinite(value):
         return f"{value} {unit}".rstrip()
     if unit == "bytes":
@@ -110,6 +113,12 @@ def _number(value: float, unit: str) -> str:
         return duration(value)
     text = f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
     return f"{text} {unit}".rstrip()
+
+
+def _one_number(value: Value) -> float | None:
+    if isinstance(value, Curve):
+        return value.values[-1] if value.values else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _whole(value: float, unit: str) -> str:

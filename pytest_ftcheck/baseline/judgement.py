@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..codec import Record
 from .comparison import BAD, Comparison
+from .fingerprint import Fingerprint
 
 # In the order in which they are counted.
 STATUSES = ("passed", "failed", "no baseline", "not comparable", "accepted", "expected failure", "skipped")
@@ -14,7 +15,8 @@ STATUSES = ("passed", "failed", "no baseline", "not comparable", "accepted", "ex
 @dataclass(frozen=True)
 class Judgement(Record):
     """``status`` is one of STATUSES; ``reason`` says why where the comparisons do not. ``test`` is its node id,
-    ``environment`` the class of the environment, ``accept`` the command that accepts what is seen.
+    ``environment`` the class of the environment, ``fingerprint`` the environment itself, where something was seen, and
+    ``accept`` the command that accepts what is seen.
     """
 
     test: str
@@ -23,6 +25,7 @@ class Judgement(Record):
     comparisons: tuple[Comparison, ...] = ()
     reason: str = ""
     accept: str = ""
+    fingerprint: Fingerprint | None = None
 
     def those(self, *verdicts: str) -> tuple[Comparison, ...]:
         """The comparisons with one of ``verdicts``."""

@@ -42,7 +42,7 @@ def compare_recipes(
     order = random.Random(seed)
 
     def fresh(method: str, alpha: float) -> Round:
-        with _started(names[0], reference, device, limit_s) as a, _started(names[1], candidate, device, limit_s) as b:
+        with started(names[0], reference, device, limit_s) as a, started(names[1], candidate, device, limit_s) as b:
             for one in (a, b):
                 one.ask(what="train", method=method, seed=seed, steps=UPDATES)
             for one in (a, b):
@@ -53,7 +53,8 @@ def compare_recipes(
 
 
 @contextlib.contextmanager
-def _started(name: str, recipe: Recipe, device: str, limit_s: float) -> Iterator[Contestant]:
+def started(name: str, recipe: Recipe, device: str, limit_s: float = LIMIT_S) -> Iterator[Contestant]:
+    """A process that trains ``recipe`` when it is asked to. Raises ComparisonError where it cannot be sent there."""
     from ..predict.parcel import packed
 
     try:

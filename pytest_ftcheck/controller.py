@@ -1,0 +1,108 @@
+"""What happens once in a session, on the one process that sees all reports.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .session import KINDS, SESSION
+
+EMPTY_OR_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+class Controller:
+    """What happens once in a session, however many workers it has."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._settings = config.stash[SESSION].settings
+        self._records: dict[str, list[str]] = {kind: [] for kind in KINDS}
+        self._executed_on_gpu = 0
+        self._history: list[str] = []
+        self._failures: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect the records, and count the tests marked ``gpu`` that were executed."""
+        for kind, records in self._records.items():
+            records += getattr(report, f"ftcheck_{kind}", [])
+        if report.when == "call" and "gpu" in report.keywords and not report.skipped:
+            self._executed_on_gpu += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A session that executed nothing of what was asked for has failed."""
+        was_ended = session.exitstatus not in (*EMPTY_OR_WELL, pytest.ExitCode.TESTS_FAILED)
+        if session.config.option.collectonly or was_ended:
+            if self._records["proposals"]:
+                self._failures.append("nothing was accepted: the session was interrupted")
+            return
+        if self._settings.require_gpu and not self._executed_on_gpu:
+            self._failures.append("--ftcheck-require-gpu: 0 tests marked gpu were executed")
+        self._failures += self._nothing_examined()
+        self._write_accepted()
+        self._add_to_history(session.config)
+        if self._failures and session.exitstatus in EMPTY_OR_WELL:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write_accepted(self) -> None:
+        if self._records["proposals"]:
+            from .baseline.update import Proposal, write
+
+            told, failures = write([Proposal.from_json(text) for text in self._records["proposals"]])
+            self._records["accepted"] += told
+            self._failures += failures
+
+    def _add_to_history(self, config: pytest.Config) -> None:
+        if not (self._settings.history and self._records["judgements"]):
+            return
+        from .errors import HistoryError
+        from .history.recording import record
+
+        try:
+            self._history = record(self._records["judgements"], self._settings.history, config.rootpath)
+        except HistoryError as error:
+            self._failures.append(f"--ftcheck-history: {error}")
+
+    def _nothing_examined(self) -> list[str]:
+        if self._settings.sabotage:
+            return [] if self._records["trials"] else ["--ftcheck-sabotage: 0 ways to break the recipe were tried"]
+        if self._settings.against:
+            return [] if self._records["comparisons"] else ["--ftcheck-against: nothing was compared"]
+        if not self._settings.audit:
+            return []
+        from .report.audit import examined
+
+        count = examined(self._records["verdicts"])
+        return [] if count else ["--ftcheck-audit: 0 checks found anything to look at"]
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print what was found, and why the session failed where no test says so."""
+        if self._records["runs"]:
+            from .report.terminal import write_summary
+
+            write_summary(terminalreporter, self._records["runs"])
+        if self._records["verdicts"]:
+            from .report.audit import write_audit
+
+            write_audit(terminalreporter, self._records["verdicts"])
+        if self._records["comparisons"]:
+            from .report.comparison import write_comparisons
+
+            write_comparisons(terminalreporter, self._records["comparisons"])
+        if self._records["judgements"]:
+            from .report.baselines import write_baselines
+
+            write_baselines(terminalreporter, self._records["judgements"])
+        for line in self._records["accepted"]:
+            terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
+        for line in self._history:
+            terminalreporter.write_line(f"ftcheck: {line}")
+        if self._records["trials"]:
+            from .report.sabotage import write_score
+
+            write_score(terminalreporter, self._records["trials"])
+        for failure in self._failures:
+            terminalreporter.write_line(f"ftcheck: {failure}", red=True, bold=True)
