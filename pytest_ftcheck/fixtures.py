@@ -154,7 +154,9 @@ def ft_compare(ft_device: str, pytestconfig: pytest.Config) -> Callable[..., Ste
 def ft_benchmark(request: pytest.FixtureRequest, ft_recipe: Any, ft_device: str) -> Callable[..., float]:
     """``ft_benchmark("full" | "lora" | name, rounds=20)``: pytest-benchmark times updates. Returns their median (s)."""
     if not request.config.pluginmanager.hasplugin("pytest-benchmark"):
-        pytest.skip("ft_benchmark needs pytest-benchmark (pip install 'pytest-ftcheck[benchmark]'), which is not active")
+        pytest.skip(
+            "ft_benchmark needs pytest-benchmark (pip install 'pytest-ftcheck[benchmark]'), which is not active"
+        )
     benchmark = request.getfixturevalue("benchmark")
     # It looks here for what its options (--benchmark-only, --benchmark-skip) are about.
     request.node.funcargs["benchmark"] = benchmark
