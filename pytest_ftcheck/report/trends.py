@@ -18,7 +18,7 @@ def trend_lines(trends: Sequence[Trend]) -> Iterator[str]:
     """What got worse first, a picture and its change points, for each environment."""
     for environment in sorted({trend.series.environment for trend in trends}):
         several = [trend for trend in trends if trend.series.environment == environment]
-        yield f"{environment}: {len(several)} metrics, {count(several)}"
+        yield f"{environment}: {count(several)}"
         for trend in in_order(several):
             yield from _lines(trend)
 
@@ -52,9 +52,10 @@ def _lines(trend: Trend) -> Iterator[str]:
 
 
 def count(trends: Sequence[Trend]) -> str:
+    """How many there are, and how many changed."""
     worse = sum(trend.worsened for trend in trends)
     changed_otherwise = sum(bool(trend.turns) for trend in trends) - worse
-    return f"{worse} got worse, {changed_otherwise} changed otherwise"
+    return f"{len(trends)} metrics, {worse} got worse, {changed_otherwise} changed otherwise"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pytest_ftcheck.history.head import Head
 from pytest_ftcheck.history.measurement import Measurement
 from pytest_ftcheck.history.place import Place
 from pytest_ftcheck.history.saved import machine_id, saved_session
+from pytest_ftcheck.history.series import Point, Series
+from pytest_ftcheck.history.trend import Trend
 
 H200 = Fingerprint("cuda", "NVIDIA H200", {"torch": "2.13.0", "driver": "570.10"}, 1, False)
 START = datetime.datetime(2026, 11, 1, 12)
@@ -56,3 +59,10 @@ def add_run(folder: Path, index: int, *found: Measurement, **changes: Any) -> st
     environment = found[0].fingerprint.environment_class
     text = json.dumps(saved_session(found, head, now))
     return Place(str(folder)).add(f"{environment}/{machine_id()}", head.file_name(now), text)
+
+
+def a_trend(values: Sequence[float], **changes: Any) -> Trend:
+    """One run a day."""
+    about: dict[str, Any] = {"test": "test_it.py::test_it[lora]", "metric": "lora/memory.peak_bytes", "unit": "bytes"}
+    points = tuple(Point(value, f"{i:012x}", day(i), day(i), dirty=False) for i, value in enumerate(values))
+    return Trend.of(Series(**{**about, "direction": "lower", "environment": "cpu", **changes}, points=points))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_ftcheck import environment
+from pytest_ftcheck.history import benchmark_session
 from pytest_ftcheck.history.place import Place
 
 QUICK = ("-p", "no:cacheprovider", "--ftcheck-device=cpu")
@@ -29,6 +30,8 @@ TESTS = """
     def test_it(method, ft_baseline):
         ft_baseline.record("peak", int(os.environ.get("PEAK", 1000)), unit="bytes", direction="lower")
 
+"""
+TIMED = """
     def test_timed(benchmark):
         benchmark(lambda: None)
 """
@@ -36,10 +39,13 @@ plugins = pytest.mark.parametrize("workers", [("-n", "2"), ("-p", "no:xdist")], 
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester) -> pytest.Pytester:
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    # In a worker of xdist, pytest-benchmark times nothing.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_it=TESTS)
-    pytester.runpytest_inprocess(*QUICK, "-p", "no:benchmark", "--ftcheck-update", "--ftcheck-reason=first", "-k", "it")
+    pytester.runpytest_inprocess(*QUICK, "-p", "no:benchmark", "--ftcheck-update", "--ftcheck-reason=first")
+    pytester.makepyfile(test_timed=TIMED)
     return pytester
 
 
@@ -57,10 +63,10 @@ def test_they_are_saved_compared_and_in_its_tables(
     (first,) = saved(project.path)
     names = {one["fullname"] for one in first["benchmarks"]}
     assert {f"test_it.py::test_it[{method}]#peak" for method in ("full", "lora")} <= names
-    assert ("test_it.py::test_timed" in names) == ("-n" not in workers)
+    assert ("test_timed.py::test_timed" in names) == ("-n" not in workers)
     monkeypatch.setenv("PEAK", "2000")
     again = project.runpytest_inprocess(
-        *QUICK, *workers, "--benchmark-compare=0001", "--benchmark-compare-fail=median:10%", "-k", "it"
+        *QUICK, *workers, "--benchmark-compare=0001", "--benchmark-compare-fail=median:10%", "test_it.py"
     )
     again.stdout.fnmatch_lines(["*benchmark 'peak (bytes)': 4 tests*", "*test_it*full*peak (NOW)*"])
     assert "'median' has failed PercentageRegressionCheck" in again.stdout.str() + again.stderr.str()
@@ -85,7 +91,10 @@ def test_on_a_gpu_it_is_named_and_has_a_folder_of_its_own(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _a_gpu(tmp_path / "proc", monkeypatch)
-    project.runpytest_inprocess("-p", "no:cacheprovider", "--benchmark-autosave", "--benchmark-compare")
+    first = project.runpytest_inprocess("-p", "no:cacheprovider", "--benchmark-autosave", "test_it.py")
+    # Of two machines it would warn, which is an error here.
+    second = project.runpytest_inprocess("-p", "no:cacheprovider", "--benchmark-compare", "test_it.py")
+    assert first.ret == second.ret == pytest.ExitCode.OK
     (folder,) = (project.path / ".benchmarks").iterdir()
     assert folder.name == "nvidia-h200"
     (data,) = saved(project.path)
@@ -112,14 +121,20 @@ def _a_gpu(proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_release_that_keeps_its_benchmarks_otherwise_still_saves_them_and_says_so(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("pytest_benchmark.stats.Metadata.update")
-    # So that there is something of its own to save.
-    monkeypatch.setattr("pytest_benchmark.session.BenchmarkSession.benchmarks", [], raising=False)
-    result = project.runpytest_inprocess(*QUICK, "-p", "no:xdist", "--benchmark-autosave", "-k", "test_it")
-    assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(["ftcheck: measurements are in its files, and in none of its tables: *AttributeError*"])
+    def other(*arguments: Any, **options: Any) -> Any:
+        raise TypeError("other arguments")
+
+    monkeypatch.setattr(benchmark_session, "_benchmark", other)
+    result = project.runpytest_inprocess(*QUICK, "-p", "no:xdist", "--benchmark-autosave")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        ["ftcheck: measurements are in its files, and in none of its tables: *other arguments*"]
+    )
+    (data,) = saved(project.path)
+    assert "test_it.py::test_it[lora]#peak" in {one["fullname"] for one in data["benchmarks"]}
 
 
 def test_without_it_nothing_is_said(project: pytest.Pytester) -> None:
-    result = project.runpytest_inprocess(*QUICK, "-p", "no:benchmark", "-k", "test_it")
+    result = project.runpytest_inprocess(*QUICK, "-p", "no:benchmark", "test_it.py")
     result.assert_outcomes(passed=2)
+    assert "measurements" not in result.stdout.str()
