@@ -47,6 +47,11 @@ class Series:
     def values(self) -> tuple[float, ...]:
         return tuple(point.value for point in self.points)
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether every run saw the same: nothing to draw."""
+        return len(set(self.values)) == 1
+
 
 @dataclass(frozen=True)
 class Chosen:

@@ -37,16 +37,17 @@ def sparkline(values: Sequence[float]) -> str:
     width = min(WIDTH, len(values))
     means = [_mean(values[i * len(values) // width : (i + 1) * len(values) // width]) for i in range(width)]
     low, high = min(means), max(means)
-    if low == high:
-        return BLOCKS[0] * width
     return "".join(BLOCKS[round((mean - low) / (high - low) * (len(BLOCKS) - 1))] for mean in means)
 
 
 def _lines(trend: Trend) -> Iterator[str]:
     series = trend.series
-    runs = f"{len(series.points)} runs"
-    yield f"  {series.metric} of {series.test}"
-    yield f"    {sparkline(series.values)} {number(series.values[-1], series.unit)} ({runs})"
+    name, now = f"{series.metric} of {series.test}", number(series.values[-1], series.unit)
+    if series.is_flat:
+        yield f"  {name}: {now} in all {len(series.points)} runs"
+        return
+    yield f"  {name}"
+    yield f"    {sparkline(series.values)} {now} ({len(series.points)} runs)"
     for turn in trend.turns:
         yield f"    {turn_text(series, turn)}"
 

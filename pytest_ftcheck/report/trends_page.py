@@ -51,7 +51,7 @@ def _shown(trend: Trend, anchor: str) -> dict[str, Any]:
         "now": number(series.values[-1], series.unit),
         "runs": len(series.points),
         "turns": [{"word": WORDS[turn.worse], "text": turn_text(series, turn)} for turn in trend.turns],
-        "figure": _figure(trend, f"figure-{anchor}"),
+        "figure": "" if series.is_flat else _figure(trend, f"figure-{anchor}"),
     }
 
 

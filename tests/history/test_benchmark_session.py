@@ -14,7 +14,9 @@ from pytest_ftcheck import environment
 from pytest_ftcheck.history import benchmark_session
 from pytest_ftcheck.history.place import Place
 
-QUICK = ("-p", "no:cacheprovider", "--ftcheck-device=cpu")
+# Its releases before 5.3 warn in every session with workers.
+QUIET = ("-p", "no:cacheprovider", "-W", "ignore:Benchmarks are automatically disabled")
+QUICK = (*QUIET, "--ftcheck-device=cpu")
 CONFTEST = """
     import pytest
 
@@ -58,12 +60,14 @@ def saved(folder: Path) -> list[dict[str, Any]]:
 def test_they_are_saved_compared_and_in_its_tables(
     workers: tuple[str, ...], project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = project.runpytest_inprocess(*QUICK, *workers, "--benchmark-autosave")
+    # What it times itself it times without workers only.
+    files = ["test_it.py"] if "-n" in workers else ["test_it.py", "test_timed.py"]
+    result = project.runpytest_inprocess(*QUICK, *workers, "--benchmark-autosave", *files)
     assert result.ret == pytest.ExitCode.OK
     (first,) = saved(project.path)
     names = {one["fullname"] for one in first["benchmarks"]}
-    assert {f"test_it.py::test_it[{method}]#peak" for method in ("full", "lora")} <= names
-    assert ("test_timed.py::test_timed" in names) == ("-n" not in workers)
+    timed = set() if "-n" in workers else {"test_timed.py::test_timed"}
+    assert names == {f"test_it.py::test_it[{method}]#peak" for method in ("full", "lora")} | timed
     monkeypatch.setenv("PEAK", "2000")
     again = project.runpytest_inprocess(
         *QUICK, *workers, "--benchmark-compare=0001", "--benchmark-compare-fail=median:10%", "test_it.py"
@@ -91,9 +95,9 @@ def test_on_a_gpu_it_is_named_and_has_a_folder_of_its_own(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _a_gpu(tmp_path / "proc", monkeypatch)
-    first = project.runpytest_inprocess("-p", "no:cacheprovider", "--benchmark-autosave", "test_it.py")
+    first = project.runpytest_inprocess(*QUIET, "--benchmark-autosave", "test_it.py")
     # Of two machines it would warn, which is an error here.
-    second = project.runpytest_inprocess("-p", "no:cacheprovider", "--benchmark-compare", "test_it.py")
+    second = project.runpytest_inprocess(*QUIET, "--benchmark-compare=0001", "test_it.py")
     assert first.ret == second.ret == pytest.ExitCode.OK
     (folder,) = (project.path / ".benchmarks").iterdir()
     assert folder.name == "nvidia-h200"
@@ -105,7 +109,7 @@ def test_a_storage_that_was_chosen_stays(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _a_gpu(tmp_path / "proc", monkeypatch)
-    project.runpytest_inprocess("-p", "no:cacheprovider", "--benchmark-autosave", "--benchmark-storage=file://mine")
+    project.runpytest_inprocess(*QUIET, "--benchmark-autosave", "--benchmark-storage=file://mine")
     assert not (project.path / ".benchmarks").exists()
     assert len(list((project.path / "mine").rglob("*.json"))) == 1
 

@@ -15,8 +15,7 @@ def test_a_trend_is_a_picture_the_last_value_and_its_changes() -> None:
         "  lora/memory.peak_bytes of test_it.py::test_it[lora]",
         "    ▁▁▁▁▁█████ 421 MB (10 runs)",
         "    worse: 301 MB -> 421 MB (+39.9 %) at 000000000005, 2026-11-06 (after 000000000004)",
-        "  lora/time.step_s of test_it.py::test_it[lora]",
-        "    ▁▁▁▁▁▁▁▁▁▁ 250 ms (10 runs)",
+        "  lora/time.step_s of test_it.py::test_it[lora]: 250 ms in all 10 runs",
     ]
 
 
