@@ -20,6 +20,8 @@ from pytest_ftcheck.baseline.statistics import loss_not_worse, losses_equal, ste
 from pytest_ftcheck.comparison.interleaving import measured
 
 BUILDS = 400
+# Of a machine whose rounds are long: each has some hundred pairs.
+FEW_BUILDS = 200
 SLOWER = {
     QUIET: (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07),
     SHARED: (0.0, 0.02, 0.05, 0.10),
@@ -42,7 +44,8 @@ def build(rounds: Sequence[Sequence[float]]) -> tuple[Decision, Decision]:
 
 
 @functools.cache
-def step_time_builds(machine: Machine, slower: float, builds: int = BUILDS) -> list[tuple[Decision, Decision]]:
+def step_time_builds(machine: Machine, slower: float) -> list[tuple[Decision, Decision]]:
+    builds = BUILDS if machine is QUIET else FEW_BUILDS
     draw = np.random.default_rng(2026)
     found = machine.log_ratios(draw, builds * MOST_ROUNDS, slower).reshape(builds, MOST_ROUNDS, -1)
     return [build(rounds) for rounds in found.tolist()]

@@ -64,9 +64,9 @@ def _autoregressive(draw: np.random.Generator, shape: tuple[int, ...], correlati
 # virtual machine, of which one is kept busy, as measured (a step of 20 ms takes 16 to 26; correlations of 0.79, 0.48,
 # 0.24 over 1, 5, 20 steps); and one that many others want.
 QUIET = Machine("quiet", sd=0.02, drift=0.01, process_shift=0.005, outliers=0.02)
-SHARED = Machine("shared", sd=0.05, drift=0.03, process_shift=0.01, outliers=0.10)
-BUSY = Machine("busy", sd=0.13, drift=0.08, process_shift=0.01, outliers=0.02, correlation=0.75)
-OVERLOADED = Machine("overloaded", sd=0.25, drift=0.10, process_shift=0.03, outliers=0.20)
+SHARED = Machine("shared", sd=0.05, drift=0.03, process_shift=0.005, outliers=0.10)
+BUSY = Machine("busy", sd=0.13, drift=0.08, process_shift=0.005, outliers=0.02, correlation=0.75)
+OVERLOADED = Machine("overloaded", sd=0.25, drift=0.10, process_shift=0.005, outliers=0.20)
 
 # Of the difference of two losses from one seed, in nats: measured on the embedded task.
 LOSS_SD = 0.0047
