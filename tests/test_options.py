@@ -26,6 +26,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "update-new-only": ("true", True),
     "calibrate": ("5", 5),
     "baseline-dir": ("some/folder", "some/folder"),
+    "history": ("s3://bucket/ci", "s3://bucket/ci"),
     "tolerance": ("memory.peak_bytes: 2%", {"memory.peak_bytes": "2%"}),
     "stale": ("error", "error"),
     "reason": ("a smaller base model", "a smaller base model"),
@@ -152,6 +153,7 @@ WRONG = [
     ("baseline-dir", " ", "a folder"),
     ("tolerance", "memory", "lines of the form 'metric: limit'"),
     ("reason", " ", "why, in a few words"),
+    ("history", " ", "a folder, or a URL such as s3://bucket/ci; off"),
 ]
 
 
