@@ -108,7 +108,7 @@ def test_what_cannot_be_decided_is_counted_apart(pytester: pytest.Pytester, monk
     noisy = Round((1.0,) * 12, (0.5, 1.5) * 6)
 
     def compared(self: Against, recipe: str, methods: list[str]) -> dict[str, Comparison]:
-        found = compare(methods, lambda method: noisy, ("HEAD", "this tree"), "cpu")
+        found = compare(methods, lambda method, alpha: noisy, ("HEAD", "this tree"), "cpu")
         return {method: Comparison(recipe, (), one) for method, one in found.items()}
 
     monkeypatch.setattr(Against, "compare", compared)
@@ -147,7 +147,7 @@ def test_what_cannot_be_decided_is_counted_apart(pytester: pytest.Pytester, monk
         ),
         (
             {"src/mine.py": mine().replace("range(job.steps)", "range(7)")},
-            "*--ftcheck-against: HEAD: full: train(job) ended after 7 updates; a comparison takes *",
+            "*--ftcheck-against: HEAD: full: train(job) ended after 7 updates; job.steps was *",
         ),
     ],
     ids=["no-recipe", "no-conftest", "no-model", "a-recipe-that-fails", "a-loop-that-ends"],
