@@ -15,9 +15,8 @@ AUTHOR = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org", "
 def git(folder: Path, *arguments: str) -> str:
     environment = {**os.environ, **ISOLATED}
     command = ["git", *AUTHOR, *arguments]
-    return subprocess.run(
-        command, cwd=folder, check=True, capture_output=True, text=True, env=environment
-    ).stdout.strip()
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment)
+    return done.stdout.rstrip("\n")
 
 
 def commit_all(folder: Path) -> str:

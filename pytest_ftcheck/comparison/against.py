@@ -57,7 +57,8 @@ def _compare(request: pytest.FixtureRequest, ft_recipe: Recipe, ft_device: str, 
         try:
             session.comparisons[folder] = Against(item.config, folder, ft_device).compare(ft_recipe.name, methods)
         except ComparisonError as error:
-            pytest.fail(f"--ftcheck-against: {error}", pytrace=False)
+            # "from None": pytest would print the text of a chained error once more.
+            raise pytest.fail.Exception(f"--ftcheck-against: {error}", pytrace=False) from None
     comparison = session.comparisons[folder][method]
     session.fresh["comparisons"].append(comparison.to_json())
     text = "\n".join(comparison.lines())
