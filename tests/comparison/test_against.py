@@ -162,6 +162,7 @@ def test_a_commit_that_cannot_train_is_an_error_that_says_why(
     result = pytester.runpytest_inprocess("--ftcheck-against=HEAD", "--ftcheck-methods=full", *ARGUMENTS)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([told])
+    assert "During handling" not in result.stdout.str()
     result.stdout.no_fnmatch_line("*contestant.py*")
     assert is_clean(repo)
 
