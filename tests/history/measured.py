@@ -21,6 +21,14 @@ from pytest_ftcheck.history.series import Point, Series
 from pytest_ftcheck.history.trend import Trend
 
 H200 = Fingerprint("cuda", "NVIDIA H200", {"torch": "2.13.0", "driver": "570.10"}, 1, False)
+# Of sessions that only record: none of their processes has to ask torch for a device, which takes seconds.
+CONFTEST = """
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def ft_device():
+        return "cpu"
+"""
 START = datetime.datetime(2026, 11, 1, 12)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from history.measured import CONFTEST
 
 from pytest_ftcheck import environment
 from pytest_ftcheck.history import benchmark_session
@@ -17,13 +18,6 @@ from pytest_ftcheck.history.place import Place
 # Its releases before 5.3 warn in every session with workers.
 QUIET = ("-p", "no:cacheprovider", "-W", "ignore:Benchmarks are automatically disabled")
 QUICK = (*QUIET, "--ftcheck-device=cpu")
-CONFTEST = """
-    import pytest
-
-    @pytest.fixture(scope="session")
-    def ft_device():
-        return "cpu"
-"""
 TESTS = """
     import os
     import pytest

@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history.measured import H200, a_comparison, a_judgement
+from history.measured import CONFTEST, H200, a_comparison, a_judgement
 
 from pytest_ftcheck.history.place import Place
 from pytest_ftcheck.history.recording import record
 
 QUICK = ("-p", "no:cacheprovider", "--ftcheck-device=cpu", "--ftcheck-history=history")
-CONFTEST = """
-    import pytest
-
-    @pytest.fixture(scope="session")
-    def ft_device():
-        return "cpu"
-"""
 TESTS = """
     import os
     import pytest
