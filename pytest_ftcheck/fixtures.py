@@ -135,11 +135,13 @@ def ft_compare(ft_device: str, pytestconfig: pytest.Config) -> Callable[..., Ste
         from .comparison.comparison import Comparison
         from .comparison.contestant import LIMIT_S
         from .comparison.recipes import compare_recipes
+        from .devices import refuse_company
         from .errors import FtcheckError
 
         __tracebackhide__ = True
         limit_s = session.settings.time_limit or LIMIT_S
         try:
+            refuse_company(ft_device)
             found = compare_recipes(reference, candidate, method, ft_device, seed, limit_s)
         except FtcheckError as error:
             # Without the frames of this package.
@@ -164,12 +166,14 @@ def ft_benchmark(request: pytest.FixtureRequest, ft_recipe: Any, ft_device: str)
     def time(method: str = "lora", *, recipe: Any = None, **options: Any) -> float:
         from .comparison.contestant import LIMIT_S
         from .comparison.stepping import time_steps
+        from .devices import refuse_company
         from .errors import FtcheckError
 
         __tracebackhide__ = True
         limit_s = request.config.stash[SESSION].settings.time_limit or LIMIT_S
         chosen = ft_recipe if recipe is None else recipe
         try:
+            refuse_company(ft_device)
             return time_steps(benchmark, chosen, method, ft_device, limit_s=limit_s, **options)
         except FtcheckError as error:
             # Without the frames of this package.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .collection import Collection
 
 GPU = (
-    'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
+    'gpu(memory="20GB", count=1, exclusive=False): needs a GPU (ftcheck); skipped where there is none, '
     "run on the CPU with --ftcheck-device=cpu"
 )
 
@@ -87,6 +87,29 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _keep_history(config, chosen)
         config.pluginmanager.register(Controller(config), "ftcheck-controller")
+    _share_the_work(config, chosen)
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)  # before pytest-xdist's own answer
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """What ``-n auto`` means where GPUs are asked for: a worker for each that is free."""
+    from .leasing.workers import worker_count
+
+    return worker_count(config, settings(config))
+
+
+def _share_the_work(config: pytest.Config, chosen: Settings) -> None:
+    """Where pytest-xdist has workers: divide GPUs and tests among them."""
+    if not (hasattr(config, "workerinput") or config.getoption("tx", None)):
+        return
+    from .leasing.workers import Leasing, wants_gpus
+    from .scheduling.hooks import join
+
+    leasing = None
+    if not hasattr(config, "workerinput") and wants_gpus(config, chosen):
+        leasing = Leasing()
+        config.pluginmanager.register(leasing, "ftcheck-leasing")
+    join(config, leasing)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -141,7 +164,7 @@ def _refuse_unknown_checks(chosen: Settings) -> None:
 
 def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
     from .audit import CHECKS, STACK, check_items, stack_items
-    from .collection import Collection, Distribution
+    from .collection import Collection
 
     if chosen.sabotage:
         from .sabotage import SABOTAGE, sabotage_items
@@ -154,7 +177,6 @@ def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
     else:
         collection = Collection(CHECKS, check_items)
     config.pluginmanager.register(collection, "ftcheck-collection")
-    config.pluginmanager.register(Distribution(), "ftcheck-distribution")
 
 
 def _collect_against(config: pytest.Config, ref: str) -> Collection:
