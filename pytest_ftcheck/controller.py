@@ -58,16 +58,18 @@ class Controller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A session that executed nothing of what was asked for has failed."""
-        self._tally.close(self._selected(session))
+        collects_only = session.config.option.collectonly
+        if not collects_only:
+            self._tally.close(self._selected(session))
         was_ended = session.exitstatus not in (*EMPTY_OR_WELL, pytest.ExitCode.TESTS_FAILED)
-        if session.config.option.collectonly or was_ended:
+        if collects_only or was_ended:
             if self._records["proposals"]:
                 self._failures.append("nothing was accepted: the session was interrupted")
             return
         if self._settings.require_gpu and not self._executed_on_gpu:
             self._failures.append("--ftcheck-require-gpu: 0 tests marked gpu were executed")
         self._failures += self._nothing_examined()
-        self._failures += self._tally.failures(self._settings)
+        self._failures += self._tally.failures(self._settings, session.exitstatus in EMPTY_OR_WELL)
         self._write_accepted()
         self._add_to_history(session.config)
         if self._failures and session.exitstatus in EMPTY_OR_WELL:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -102,19 +102,24 @@ class Tally:
         first = f"{len(executed)} executed" + (f" ({on_gpu} on GPU)" if on_gpu else "") + (counts and f": {counts}")
         return "; ".join([first, *self._left_out(UNDECIDED + OTHERS)])
 
-    def failures(self, settings: Settings) -> list[str]:
-        """A line for each promise of the session's options that was not kept."""
+    def failures(self, settings: Settings, ended_well: bool = True) -> list[str]:
+        """A line for each promise of the session's options that was not kept.
+
+        ``ended_well``: nothing else fails the session. Then tests that were not reached count as skipped:
+        ``pytest.exit(returncode=0)`` ends a session so.
+        """
         most, least = settings.max_skips, settings.min_checks
-        executed, undecided = self.those(*EXECUTED), self.those(*UNDECIDED)
+        silent = (*UNDECIDED, "not reached") if ended_well else UNDECIDED
+        executed, undecided = self.those(*EXECUTED), self.those(*silent)
         lines = []
         if most is not None and len(undecided) > most:
-            why = "; ".join(self._left_out(UNDECIDED))
-            lines.append(f"{len(undecided)} of {len(self._fates)} tests decided nothing, at most {most} may "
-                         f"(--ftcheck-max-skips={most}): {why}")  # fmt: skip
+            why = "; ".join(self._left_out(silent))
+            what = f"{len(undecided)} of {len(self._fates)} tests decided nothing, at most {most} may"
+            lines.append(f"{what} (--ftcheck-max-skips={most}): {why}")
         if least is not None and len(executed) < least:
             why = "; ".join(self._left_out(UNDECIDED + OTHERS)) or "no other test uses ftcheck"
-            lines.append(f"{len(executed)} tests were executed, at least {least} must be "
-                         f"(--ftcheck-min-checks={least}): {why}")  # fmt: skip
+            what = f"{len(executed)} tests were executed, at least {least} must be"
+            lines.append(f"{what} (--ftcheck-min-checks={least}): {why}")
         return lines
 
     def _left_out(self, statuses: tuple[str, ...]) -> list[str]:
@@ -144,6 +149,7 @@ def _reason(report: pytest.TestReport) -> str:
     text = (str(text).strip().splitlines() or [""])[0]
     for start in ("Skipped: ", "ftcheck: ", "not comparable: ", "reason: "):
         text = text.removeprefix(start)
+    text = text.replace(NOTRUN, "not run:", 1).removesuffix(":")
     # What to do about it is in the test's own line.
     text = text.partition("; run it on the CPU with ")[0]
     return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
@@ -156,7 +162,7 @@ def _counts(fates: Iterable[Fate], statuses: tuple[str, ...]) -> str:
 
 def _reasons(fates: list[Fate]) -> str:
     """``: no GPU driver on this machine (2), needs 2 GPUs (1)``, the frequent first."""
-    counts: list[tuple[Any, int]] = Counter(fate.reason for fate in fates if fate.reason).most_common()
+    counts = sorted(Counter(fate.reason for fate in fates if fate.reason).items(), key=lambda c: (-c[1], c[0]))
     shown = [f"{reason} ({count})" for reason, count in counts[:MOST_REASONS]]
     more = [f"{len(counts) - MOST_REASONS} more reasons"] if len(counts) > MOST_REASONS else []
     return ": " + ", ".join([*shown, *more]) if shown else ""
