@@ -64,6 +64,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _limit(text: str) -> int:
+    if not text.strip().isdigit():
+        raise InvalidValueError("a whole number of at least 0")
+    return int(text)
+
+
 def _repeats(text: str) -> int:
     if not (text.strip().isdigit() and int(text) >= FEWEST_REPEATS):
         raise InvalidValueError(f"a whole number of at least {FEWEST_REPEATS}")
@@ -179,6 +185,8 @@ OPTIONS = (
     Option("baseline-dir", "string", _folder, "Folder of all baselines, in place of __ftcheck__ beside tests", "DIR"),
     Option("tolerance", "linelist", _limits, "Tolerance of a metric of baselines: 24 MiB, +0.5 ms", "'METRIC: T'"),
     Option("history", "string", _place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
+    Option("max-skips", "int", _limit, "Fail if more than N tests that use ftcheck were skipped, or undecided", "N"),
+    Option("min-checks", "int", _count, "Fail if fewer than N tests that use ftcheck were executed", "N"),
     Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
 )
 
@@ -207,6 +215,8 @@ class Settings(NamedTuple):
     baseline_dir: str | None = None
     tolerance: Mapping[str, str] | None = None
     history: str | None = None
+    max_skips: int | None = None
+    min_checks: int | None = None
     stale: Literal["error"] | None = None
 
     @property

@@ -6,11 +6,12 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .controller import Controller
+from .controller import BOARD, TESTS, Controller
 from .fixtures import (
     _ft_evidence,
     ft_baseline,
@@ -28,6 +29,7 @@ from .fixtures import (
 )
 from .options import Settings, add_options, settings
 from .session import SESSION, Session
+from .tally import ours, use_of
 
 if TYPE_CHECKING:
     from .collection import Collection
@@ -208,6 +210,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         deselect(config, items, config.stash[SESSION].settings)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist tells the controller that it has collected
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """On a worker, say which tests are ours: when it dies there is no report that could."""
+    folder: str | None = getattr(session.config, "workerinput", {}).get(BOARD)
+    tests = ours(session.items) if folder else []
+    if folder and tests:
+        from .board import Board
+
+        board = Board(Path(folder))
+        board.open()
+        board.post(TESTS, tests)
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the skip markers
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``gpu`` where there is none, or fail it where one was promised."""
@@ -222,6 +237,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the report carry what was made for it, as JSON: it is what reaches the controller from a worker."""
     report = yield
+    report.ftcheck_use = use_of(item)  # type: ignore[attr-defined]
     fixtures = getattr(item, "fixturenames", ())
     if "ft_baseline" in fixtures:
         from .gating import conclude

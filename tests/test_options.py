@@ -28,6 +28,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "baseline-dir": ("some/folder", "some/folder"),
     "history": ("s3://bucket/ci", "s3://bucket/ci"),
     "tolerance": ("memory.peak_bytes: 2%", {"memory.peak_bytes": "2%"}),
+    "max-skips": ("0", 0),
+    "min-checks": ("12", 12),
     "stale": ("error", "error"),
     "reason": ("a smaller base model", "a smaller base model"),
 }
@@ -144,6 +146,8 @@ WRONG = [
     ("steps", "1.5", "a whole number of at least 1"),
     ("seeds", "-1", "a whole number of at least 1"),
     ("cache-dir", " ", "a folder"),
+    ("max-skips", "-1", "a whole number of at least 0"),
+    ("min-checks", "0", "a whole number of at least 1"),
     ("checks", "a,", "names with commas between them"),
     ("time-limit", "soon", "a number of seconds greater than 0"),
     ("expected-failures", "a-check", "lines of the form 'check-id: reason'"),
