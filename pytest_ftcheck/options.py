@@ -88,6 +88,15 @@ def _folder(text: str) -> str:
     return text
 
 
+def _size(text: str) -> int:
+    from .sizes import bytes_of
+
+    size = bytes_of(text)
+    if size is None:
+        raise InvalidValueError("a size such as 500MB or 2GiB")
+    return size
+
+
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"\d+(\.\d*)?", text.strip()) or float(text) <= 0:
         raise InvalidValueError("a number of seconds greater than 0")
@@ -160,8 +169,11 @@ OPTIONS = (
     ),
     Option("steps", "int", _count, "Horizon in optimizer updates, in place of the recipe's", "N"),
     Option("seeds", "int", _count, "Number of paired seeds, in place of the recipe's", "N"),
-    Option("cache-dir", "string", _folder, "Folder in which runs are kept and shared", "DIR"),
+    Option("cache-dir", "string", _folder, "Folder or URL in which runs are kept and shared", "DIR"),
     Option("no-cache", "bool", _switch, "Neither read nor keep runs of other sessions"),
+    Option("cache-size", "string", _size, "What kept runs may take; those used longest ago go first (1GB)", "SIZE"),
+    Option("cache-info", "bool", _switch, "Print what is kept, and end"),
+    Option("cache-clear", "bool", _switch, "Remove what is kept, but for what is being trained, and end"),
     Option(
         "audit", "string", _one_of(AUDITS), "Run the catalogue of checks on ft_recipe, or on the stack", values=AUDITS
     ),
@@ -200,6 +212,9 @@ class Settings(NamedTuple):
     seeds: int | None = None
     cache_dir: str | None = None
     no_cache: bool = False
+    cache_size: int | None = None
+    cache_info: bool = False
+    cache_clear: bool = False
     audit: Literal["recipe", "stack"] | None = None
     list_checks: bool = False
     checks: tuple[str, ...] = ()
@@ -258,6 +273,8 @@ def settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError("--ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them")
     if chosen.audit == "stack" and chosen.sabotage:
         raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
+    if chosen.cache_info and chosen.cache_clear:
+        raise pytest.UsageError("--ftcheck-cache-info with --ftcheck-cache-clear: choose one of them")
     if chosen.against and (chosen.audit or chosen.sabotage):
         other = "--ftcheck-audit" if chosen.audit else "--ftcheck-sabotage"
         raise pytest.UsageError(f"--ftcheck-against with {other}: choose one of them")

@@ -66,8 +66,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """With --ftcheck-list-checks, print the catalogue and end."""
+    """With --ftcheck-list-checks, print the catalogue and end; with --ftcheck-cache-info and -clear, what is kept."""
     chosen = settings(config)
+    if chosen.cache_info or chosen.cache_clear:
+        return _look_after_cache(chosen)
     if not chosen.list_checks:
         return None
     from .report.catalogue import listing
@@ -77,12 +79,27 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return 0
 
 
+def _look_after_cache(chosen: Settings) -> int:
+    from .report.cache import cleared, information
+    from .store import local_folder
+
+    folder = local_folder(chosen.cache_dir)
+    if folder is None:
+        flag = "--ftcheck-cache-info" if chosen.cache_info else "--ftcheck-cache-clear"
+        raise pytest.UsageError(
+            f"{flag} with --ftcheck-cache-dir={chosen.cache_dir}; allowed: a folder of this machine"
+        )
+    print("\n".join(information(folder, chosen.cache_size) if chosen.cache_info else cleared(folder)))
+    return 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that a bad value ends the session before anything is collected."""
     config.addinivalue_line("markers", GPU)
     chosen = settings(config)
     _refuse_accepting(config, chosen)
     _refuse_unknown_checks(chosen)
+    _refuse_cache(chosen)
     config.stash[SESSION] = Session(chosen, config.rootpath)
     if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
@@ -146,6 +163,18 @@ def _refuse_accepting(config: pytest.Config, chosen: Settings) -> None:
     why = refusal(chosen, config.rootpath)
     if why:
         raise pytest.UsageError(why)
+
+
+def _refuse_cache(chosen: Settings) -> None:
+    """End the session where runs are to be kept at a URL that cannot be opened."""
+    if ":" in (chosen.cache_dir or ""):
+        from .errors import CacheError
+        from .store import open_store
+
+        try:
+            open_store(chosen.cache_dir)
+        except CacheError as error:
+            raise pytest.UsageError(f"--ftcheck-cache-dir: {error}") from None
 
 
 def _refuse_unknown_checks(chosen: Settings) -> None:

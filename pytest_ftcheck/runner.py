@@ -14,10 +14,7 @@ from .errors import FtcheckError, TrainingError
 from .reads import recorded_reads
 from .recipe import Recipe
 from .run import Run
-from .store import RunStore
-
-# How long to wait before asking again whether another worker has finished the run that is missing.
-POLL_S = 0.05
+from .store import Store
 
 
 @dataclass(frozen=True)
@@ -64,8 +61,9 @@ _PARTS = (
 class Runner:
     """Trains what is asked for, remembers it for the session, and shares it through ``store`` where there is one."""
 
-    def __init__(self, store: RunStore | None = None, trained: Callable[[Run], None] | None = None) -> None:
+    def __init__(self, store: Store | None = None, trained: Callable[[Run], None] | None = None) -> None:
         self._store = store
+        self._poll_s = store.poll_s if store else 0.0
         self._announce = trained or (lambda run: None)
         self._done: dict[Any, Run | FtcheckError] = {}
         self._keys: dict[Any, str | None] = {}
@@ -83,7 +81,7 @@ class Runner:
         while missing:
             left = [i for i in missing if not self._obtain(requests[i])]
             if len(left) == len(missing):
-                time.sleep(POLL_S)
+                time.sleep(self._poll_s)
             missing = left
         # No comprehension: before Python 3.12 it has a frame of its own, which pytest would show.
         runs = []

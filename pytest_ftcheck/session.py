@@ -50,14 +50,11 @@ class Session:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
         if self._runner is None:
             from .runner import Runner
-            from .store import RunStore, default_folder
+            from .store import RunStore, open_store
 
-            chosen = self.settings.cache_dir
-            if self.settings.no_cache:
-                folder = shared_folder()
-            else:
-                folder = Path(chosen) / "runs" if chosen else default_folder()
-            self._runner = Runner(RunStore(folder), lambda run: self.fresh["runs"].append(run.to_json()))
+            chosen = self.settings
+            store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
+            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()))
         return self._runner
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:
