@@ -33,6 +33,20 @@ COURTESY_S = 4 * POLL_S
 NOTICE_S = 0.5
 
 
+def import_what_ranks_import(launch: Launch) -> None:
+    """Import here, once, what takes each fork of this process seconds: by building the model, for one, which the ranks
+    do again. That it fails is theirs to say.
+    """
+    import importlib
+
+    from ..execution import adapted_model
+
+    for name in ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor", "torch.nn.parallel"):
+        importlib.import_module(name)
+    with contextlib.suppress(Exception):
+        adapted_model(launch.recipe, launch.method, launch.seed)
+
+
 def carry_out(launch: Launch, phase: Phase) -> None:
     """Start the ranks of ``phase`` and wait for them. Raises TrainingError where one did not end well."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -95,13 +109,20 @@ def serve(launch: Launch, phase: Phase, rank: int, exchange: Exchange) -> None:
     try:
         phase.task(order)
     except BaseException as error:
-        traceback.print_exc()
+        _print_traceback(error)
         kind = TrainingError if isinstance(error, FtcheckError) else type(error)
         exchange.refuse(TrainingError.__name__, str(error) if kind is TrainingError else one_line(error))
         _end_after_an_error()
     exchange.answer("")
     _leave_the_group()
     faulthandler.cancel_dump_traceback_later()
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Of what the user's code raised; an error of ours says itself what there is to know."""
+    raised = error.__cause__ or (None if isinstance(error, FtcheckError) else error)
+    if raised is not None:
+        traceback.print_exception(raised)
 
 
 def _live_in_the_group() -> None:

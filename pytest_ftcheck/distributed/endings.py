@@ -13,6 +13,9 @@ from ..predict.exchange import HINTS, SIGNALS, Exchange
 # What a rank says whose partner in a collective is gone.
 PARTNER_GONE = re.compile(r"[Cc]onnection (reset|closed|refused)|Broken pipe|[Rr]emote|NCCL|Gloo|gloo|[Tt]imed out")
 
+# So many lines that a rank printed last are shown.
+LOG_LINES = 12
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -35,7 +38,7 @@ class Ending:
             if exchange.result.exists():
                 error = json.loads(exchange.result.read_text(encoding="utf-8")).get("text", "")
                 at = exchange.result.stat().st_mtime
-            return cls(rank, error, code, exchange.doing(), at, tuple(exchange.place()), tuple(exchange.said()))
+            return cls(rank, error, code, exchange.doing(), at, tuple(exchange.place()), tuple(exchange.said(LOG_LINES)))
 
     @property
     def first(self) -> tuple[bool, bool, float]:
@@ -54,7 +57,7 @@ class Ending:
         if self.error is None and self.code is not None:
             return f"ended with exit status {self.code} in or after {self.doing}, without a word"
         if self.error is None:
-            return f"had not ended, in or after {self.doing}"
+            return f"was ended, or left without a word, in or after {self.doing}"
         return "ended well"
 
     def lines(self) -> Iterator[str]:

@@ -69,8 +69,10 @@ class Launch:
 
     def answer(self, journal: Journal) -> str:
         """Carry the phases out, in the process that is apart. Raises TrainingError for a rank that did not end well."""
-        from .elastic import carry_out
+        from .elastic import carry_out, import_what_ranks_import
 
+        if self.forks:
+            import_what_ranks_import(self)
         for phase in self.phases:
             journal.note(phase.name)
             carry_out(self, phase)

@@ -87,7 +87,7 @@ class Exchange:
         own = [frame for frame in FRAME.finditer(fault) if not is_installed(Path(frame["file"]).resolve())]
         return [f"  at {frame['file']}:{frame['line']} in {frame['function']}" for frame in own[:1]]
 
-    def said(self) -> list[str]:
+    def said(self, most: int = TAIL_LINES) -> list[str]:
         """The last lines that the process printed."""
         if not self.output.exists():
             return []
@@ -95,4 +95,4 @@ class Exchange:
             file.seek(max(0, self.output.stat().st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
         worth = (line.rstrip() for line in lines if line.strip() and not line.startswith(NOISE))
-        return [line[:LINE_LENGTH] for line in worth][-TAIL_LINES:]
+        return [line[:LINE_LENGTH] for line in worth][-most:]
