@@ -15,7 +15,8 @@ from .checkpoint import Folder
 from .few import first
 
 if TYPE_CHECKING:
-    from ..recipe import Recipe
+    from torch import Tensor
+
     from .evidence import Evidence
 
 # Where an epoch is one update: a second and a third, by when unused parameters and drifting buffers show.
@@ -114,18 +115,29 @@ def _first_ignored(row: Any, count: int) -> Any:
     return {**row, "labels": type(labels)([IGNORED] * count + list(labels[count:]))}
 
 
-def checkpoint(evidence: Evidence) -> Folder:
-    """What several processes saved (``checkpoint``), and inputs and logits of rank 0 before. Made once."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """What several processes saved, and inputs ("inputs/NAME") and logits of rank 0 before."""
+
+    folder: Folder
+    tensors: Mapping[str, Tensor]
+
+
+def checkpoint(evidence: Evidence) -> Checkpoint:
+    """Made once. NotApplicable where the recipe trains in one process."""
     refuse_one_process(evidence)
     return evidence.once("checkpoint of several processes", lambda: _checkpoint(evidence))
 
 
-def _checkpoint(evidence: Evidence) -> Folder:
-    from ..distributed.traced import save
+def _checkpoint(evidence: Evidence) -> Checkpoint:
+    from safetensors.torch import load_file
 
-    recipe: Recipe = evidence.recipe
+    from ..distributed.traced import CHECKPOINT, LOGITS, save
+
+    recipe = evidence.recipe
     phase = Phase("a checkpoint", recipe, recipe.processes, 1, save)
     kept = Folder()
     with launched(evidence.method_name, evidence.seed, evidence.device, [phase], evidence.limit_s) as folders:
-        shutil.copytree(folders[phase.name][0].parent, kept.path, dirs_exist_ok=True)
-    return kept
+        shared = folders[phase.name][0].parent
+        shutil.copytree(shared / CHECKPOINT, kept.path, dirs_exist_ok=True)
+        return Checkpoint(kept, load_file(str(shared / LOGITS)))
