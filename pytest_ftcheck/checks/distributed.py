@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..errors import NotApplicable, TrainingError
 from ..evidence.ranks import processes, refuse_one_process
 from ..evidence.windows import dot, norm
+from ..theory.differences import first_few
 from .check import Finding, check
-from .parameters import first_few
 from .sabotages.distributed import (
     ADAPTER_OUTSIDE,
     BUFFERS_DRIFT,

@@ -147,27 +147,17 @@ def _optimizer_before_wrapping(recipe: Recipe) -> Recipe:
     def context(job: Job) -> contextlib.AbstractContextManager[Any]:
         import torch
 
-        return patched(torch.optim.Optimizer, "__init__", _holding_another(torch.optim.Optimizer.__init__))
+        original = torch.optim.Optimizer.add_param_group
+
+        def add_param_group(this: Any, group: dict[str, Any]) -> None:
+            held = list(group["params"])
+            # What stood in the last one's place before the model was sharded.
+            held[-1:] = [torch.nn.Parameter(torch.zeros(tuple(p.shape))) for p in held[-1:]]
+            original(this, {**group, "params": held})
+
+        return patched(torch.optim.Optimizer, "add_param_group", add_param_group)
 
     return around_training(of_several_processes(recipe, "fsdp2"), context)
-
-
-def _holding_another(original: Any) -> Any:
-    """An optimizer whose last parameter is what it was before the model was sharded."""
-
-    def made(this: Any, params: Any, *args: Any, **kwargs: Any) -> None:
-        import torch
-
-        groups = [one if isinstance(one, dict) else None for one in (params := list(params))]
-        last = params[-1] if groups[-1] is None else groups[0]["params"][-1]  # type: ignore[index]
-        stale = torch.nn.Parameter(torch.zeros(tuple(last.shape)))
-        if groups[-1] is None:
-            params = [*params[:-1], stale]
-        else:
-            params[0] = {**params[0], "params": [*params[0]["params"][:-1], stale]}
-        original(this, params, *args, **kwargs)
-
-    return made
 
 
 def _unused_parameter(recipe: Recipe) -> Recipe:
