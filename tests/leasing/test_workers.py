@@ -121,7 +121,7 @@ def test_tests_go_to_workers_that_own_enough_and_others_go_anywhere(project: pyt
     result.assert_outcomes(passed=10, errors=1)
     names = {name: names for name, _, names in seen(project)}
     assert names["test_two"] == "GPU-a,GPU-b"
-    assert names["test_one"] == "GPU-c"
+    assert names["test_one"] in ("GPU-c", "GPU-a,GPU-b")
     result.stdout.fnmatch_lines(
         ["*ftcheck: gw? owns ? of 3 GPUs, the test needs 3", "*pytest -n 1 gives each worker 3;*"]
     )
