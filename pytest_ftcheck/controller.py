@@ -31,6 +31,7 @@ class Controller:
         self._tally = Tally()
         # Of workers: where they say which tests are ours.
         self._board: Board | None = None
+        self._has_panel = False
         self._history: list[str] = []
         self._failures: list[str] = []
 
@@ -49,6 +50,18 @@ class Controller:
 
         self._board = self._board or Board.new()
         node.workerinput[BOARD] = str(self._board.folder)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """Where workers have tests of ours, show how their trainings go on."""
+        if self._board is None or self._has_panel or self._board.read(TESTS) is None:
+            return
+        from .progress.panel import Panel
+        from .progress.terminal import display_of
+
+        self._has_panel, display = True, display_of(node.config)
+        if display is not None:
+            node.config.pluginmanager.register(Panel(self._board, display), "ftcheck-panel")
 
     def pytest_unconfigure(self) -> None:
         """Leave no folder behind."""

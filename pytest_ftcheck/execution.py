@@ -19,6 +19,7 @@ from .failures import is_out_of_memory, one_line, out_of_memory, raised_in_train
 from .isolation import preserved_settings, seed_everything
 from .observers.events import Events, Watcher
 from .observers.observation import Observation
+from .progress.audience import measuring, training
 from .recipe import Job, Recipe
 from .run import Flops, Memory, Parameters, Run
 from .theory.parameters import ParameterForm, parameter_form
@@ -37,7 +38,8 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
     with preserved_settings(recipe.threads):
         record = observed(recipe, method, seed, steps, device)
         # The first model is gone before the second one's memory is measured.
-        memory, flops = memory_pass(recipe, method, seed, device)
+        with measuring(f"{recipe.name}, {method}, seed {seed}"):
+            memory, flops = memory_pass(recipe, method, seed, device)
         return record(memory=memory, flops=flops)
 
 
@@ -75,11 +77,13 @@ def observed(
 def _observed_pass(
     recipe: Recipe, method: str, seed: int, steps: int, device: str, world: World, watchers: Sequence[Watcher]
 ) -> tuple[Observation, ParameterForm | None]:
-    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+    told = training(f"{recipe.name}, {method}, seed {seed}", steps)
+    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder, told as progress:
         job, declared = build_job(recipe, method, seed, steps, device, Path(folder), world=world)
-        has_eval = job.eval_data is not None
-        seen = Observation(steps, _evaluator(recipe, job), recipe.evaluation_steps(steps) if has_eval else ())
-        seen.events.watchers = [*seen.events.watchers, *watchers]
+        evaluated = recipe.evaluation_steps(steps) if job.eval_data is not None else ()
+        seen = Observation(steps, _evaluator(recipe, job), evaluated, [*progress, *watchers])
+        for watch in progress:
+            watch.latest = seen.latest_loss
         with seen.events.listening() as events:
             train_job(job, method, events, lambda: seen.updates)
         if seen.updates != steps:

@@ -33,6 +33,7 @@ from .tally import ours, use_of
 
 if TYPE_CHECKING:
     from .collection import Collection
+    from .progress.audience import Audience
 
 GPU = (
     'gpu(memory="20GB", count=1, exclusive=False): needs a GPU (ftcheck); skipped where there is none, '
@@ -100,7 +101,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _refuse_accepting(config, chosen)
     _refuse_unknown_checks(chosen)
     _refuse_cache(chosen)
-    config.stash[SESSION] = Session(chosen, config.rootpath)
+    config.stash[SESSION] = session = Session(chosen, config.rootpath)
+    session.make_audience = lambda: _audience(config)
     if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
@@ -136,6 +138,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
     if session is not None:
         session.close()
+
+
+def _audience(config: pytest.Config) -> Audience | None:
+    """Who is told how trainings in this process go on: its terminal or, on a worker, the controller."""
+    if hasattr(config, "workerinput"):
+        from .board import Board
+        from .progress.panel import Poster
+
+        folder = config.workerinput.get(BOARD)
+        return Poster(Board(Path(folder)), config.workerinput["workerid"]) if folder else None
+    from .progress.terminal import Screen, display_of
+
+    display = display_of(config)
+    return None if display is None else Screen(config, display)
 
 
 def _keep_history(config: pytest.Config, chosen: Settings) -> None:

@@ -11,6 +11,7 @@ from .account import objections
 from .content import UnknownContentError, digest
 from .environment import environment_key
 from .errors import FtcheckError, TrainingError
+from .progress.audience import Wait
 from .reads import recorded_reads
 from .recipe import Recipe
 from .run import Run
@@ -26,6 +27,11 @@ class Request:
     seed: int
     steps: int
     device: str
+
+    @property
+    def title(self) -> str:
+        """``narrow, lora, seed 0``: as people call it."""
+        return f"{self.recipe.name}, {self.method}, seed {self.seed}"
 
     def key(self) -> str | None:
         """A digest of everything that the run depends on; None where that cannot be told from the outside.
@@ -78,11 +84,13 @@ class Runner:
         """
         __tracebackhide__ = True
         missing = list(range(len(requests)))
-        while missing:
-            left = [i for i in missing if not self._obtain(requests[i])]
-            if len(left) == len(missing):
-                time.sleep(self._poll_s)
-            missing = left
+        with Wait() as wait:
+            while missing:
+                left = [i for i in missing if not self._obtain(requests[i])]
+                if len(left) == len(missing):
+                    wait.goes_on(requests[left[0]].title)
+                    time.sleep(self._poll_s)
+                missing = left
         # No comprehension: before Python 3.12 it has a frame of its own, which pytest would show.
         runs = []
         for request in requests:

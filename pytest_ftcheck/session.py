@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .comparison.comparison import Comparison
     from .evidence.evidence import Evidence
     from .predict import Gpu, Prediction
+    from .progress.audience import Audience
     from .recipe import Recipe
     from .rehearsal import Rehearsal
     from .runner import Runner
@@ -39,6 +40,9 @@ class Session:
         self.rehearsals: dict[Path, Rehearsal] = {}
         # Of ``--ftcheck-against``: by folder, and then by method.
         self.comparisons: dict[Path, dict[str, Comparison]] = {}
+        # Gives who is told of the progress of trainings.
+        self.make_audience: Callable[[], Audience | None] = lambda: None
+        self._audience: Audience | None = None
         self._runner: Runner | None = None
         self._baselines: dict[Path, BaselineFile] = {}
         self._audited: Recipe | None = None
@@ -52,6 +56,7 @@ class Session:
             from .runner import Runner
             from .store import RunStore, open_store
 
+            self._admit_audience()
             chosen = self.settings
             store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
             self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()))
@@ -62,6 +67,7 @@ class Session:
         from .evidence.evidence import Evidence
 
         if recipe is not self._audited:
+            self._admit_audience()
             self.release()
             self._audited = recipe
         if (method, device) not in self._evidence:
@@ -103,6 +109,14 @@ class Session:
         self._predictions.append((recipe, method, gpu, prediction))
         return prediction
 
+    def _admit_audience(self) -> None:
+        """From the first training on somebody is told how it goes on."""
+        if self._audience is None and (audience := self.make_audience()) is not None:
+            from .progress.audience import admit
+
+            self._audience = audience
+            admit(audience)
+
     def release(self) -> None:
         """Let go of all models and trainings."""
         self._evidence.clear()
@@ -112,6 +126,10 @@ class Session:
         """Let go of everything, and end the processes that were started."""
         self.release()
         self._predictions.clear()
+        if self._audience is not None:
+            from .progress.audience import dismiss
+
+            dismiss(self._audience)
         for rehearsal in self.rehearsals.values():
             rehearsal.close()
 

@@ -17,6 +17,7 @@ from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
 from ..observers.trace import Trace
 from ..observers.update import Tensors
+from ..progress.audience import training
 from .deadline import deadline
 from .dropout import WithoutDropout
 from .standstill import Standstill
@@ -126,7 +127,8 @@ def carry_out(
         states = States(Path(folder.name)) if change.interrupted else None
         trace, before = Trace(change.steps) if states else Trace(), global_settings()
         watchers = [trace, *_interventions(change), *([states] if states else []), *further]
-        with Events(watchers).listening() as events:
+        told = training(f"{recipe.name}, {method}", change.steps)
+        with told as progress, Events([*watchers, *progress]).listening() as events:
             train_job(job, method, events, lambda: len(trace.updates))
         after = global_settings()
         left = frozenset(name for name, p in trace.model.named_parameters() if p.requires_grad)
