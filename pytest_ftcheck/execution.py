@@ -7,13 +7,12 @@ import functools
 import gc
 import inspect
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .environment import current_environment
-from .errors import FtcheckError, RecipeError, TrainingError
+from .errors import FtcheckError, OutOfMemoryError, RecipeError, TrainingError
 from .failures import is_out_of_memory, one_line, out_of_memory, raised_in_train, wrong_number_of_updates
 from .isolation import preserved_settings, seed_everything
 from .observers.events import Events, Watcher
@@ -21,6 +20,7 @@ from .observers.observation import Observation
 from .recipe import Job, Recipe
 from .run import Flops, Memory, Parameters, Run
 from .theory.parameters import ParameterForm, parameter_form
+from .tracebacks import chain, release
 
 if TYPE_CHECKING:
     from torch import nn
@@ -231,8 +231,10 @@ def train_job(job: Job, method: str, events: Events, updates: Callable[[], int])
     except SystemExit as end:
         raise TrainingError(f"{method}: train(job) called sys.exit({end.code!r}) after {updates()} updates") from None
     except Exception as error:
-        if is_out_of_memory(error):
+        exhausted = next((one for one in chain(error) if is_out_of_memory(one)), None)
+        if exhausted is not None:
+            text = out_of_memory(job, method, updates(), exhausted)
             # The frames hold the batch, the activations and the optimizer: memory that later tests need.
-            traceback.clear_frames(error.__traceback__)
-            raise TrainingError(out_of_memory(job, method, updates(), error)) from None
+            release(error)
+            raise OutOfMemoryError(text) from None
         raise TrainingError(raised_in_train(job, method, updates(), error)) from error

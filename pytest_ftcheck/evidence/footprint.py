@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..deadline import deadline
 from ..execution import build_job, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
-from .deadline import deadline
-from .training import AUDIT_STEPS, TIME_LIMIT_S
+from .training import AUDIT_STEPS
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +143,7 @@ def _carry_out(evidence: Evidence, evaluating: bool) -> Footprint:
     with (
         tempfile.TemporaryDirectory(prefix="ftcheck-") as folder,
         preserved_settings(recipe.threads),
-        deadline(TIME_LIMIT_S, f"{method}: train(job) of {AUDIT_STEPS} updates"),
+        deadline(evidence.time_limit_s, f"{method}: train(job) of {AUDIT_STEPS} updates"),
     ):
         job, _ = build_job(recipe, method, evidence.seed, AUDIT_STEPS, evidence.device, Path(folder))
         job.eval_steps = 1 if evaluating else None

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..deadline import deadline
 from ..errors import TrainingError
 from ..execution import build_job, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
 from ..observers.trace import Trace
 from ..observers.update import Tensors
-from .deadline import deadline
 from .dropout import WithoutDropout
 from .standstill import Standstill
 from .states import States

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import TimeLimitError
+from .errors import TimeLimitError
 
 # The alarm rings again after this long, for code that catches everything and goes on.
 AGAIN_S = 2.0
