@@ -19,6 +19,7 @@ from .observers.events import Events, Watcher
 from .observers.observation import Observation
 from .recipe import Job, Recipe
 from .run import Flops, Memory, Parameters, Run
+from .scratch import prefix
 from .theory.parameters import ParameterForm, parameter_form
 from .tracebacks import chain, release
 
@@ -63,7 +64,7 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
 def _observed_pass(
     recipe: Recipe, method: str, seed: int, steps: int, device: str
 ) -> tuple[Observation, ParameterForm | None]:
-    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix()) as folder:
         job, declared = build_job(recipe, method, seed, steps, device, Path(folder))
         has_eval = job.eval_data is not None
         seen = Observation(steps, _evaluator(recipe, job), recipe.evaluation_steps(steps) if has_eval else ())
@@ -93,7 +94,7 @@ def memory_pass(
     if on_gpu:
         # Trainers and their models hold each other, and what is left of the first pass would count in the allocator.
         gc.collect()
-    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix()) as folder:
         before = torch.cuda.memory_allocated(device) if on_gpu else 0
         job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder))
         log = LiveBytes(torch.device(device).type)

@@ -19,6 +19,7 @@ from ..deadline import deadline
 from ..execution import build_job, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
+from ..scratch import prefix
 from .training import AUDIT_STEPS
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _carry_out(evidence: Evidence, evaluating: bool) -> Footprint:
     recipe, method = evidence.short_recipe, evidence.method_name
     kept = Retention()
     with (
-        tempfile.TemporaryDirectory(prefix="ftcheck-") as folder,
+        tempfile.TemporaryDirectory(prefix=prefix()) as folder,
         preserved_settings(recipe.threads),
         deadline(evidence.time_limit_s, f"{method}: train(job) of {AUDIT_STEPS} updates"),
     ):

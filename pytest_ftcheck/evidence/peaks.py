@@ -22,6 +22,7 @@ from ..observers.batches import input_tokens
 from ..observers.events import Events, Watcher
 from ..observers.memory import LiveBytes, MemoryWatch, summarize
 from ..run import Memory
+from ..scratch import prefix
 from .few import alike
 from .training import AUDIT_STEPS
 
@@ -85,7 +86,7 @@ def _carry_out(evidence: Evidence) -> Peaks:
     recipe, method, device = alike_recipe(evidence.recipe), evidence.method_name, evidence.device
     meter, log = _Meter(device), LiveBytes(torch.device(device).type)
     with (
-        tempfile.TemporaryDirectory(prefix="ftcheck-") as folder,
+        tempfile.TemporaryDirectory(prefix=prefix()) as folder,
         preserved_settings(recipe.threads),
         deadline(evidence.time_limit_s, f"{method}: train(job) of {AUDIT_STEPS} updates"),
         _older_objects_left_alone(),

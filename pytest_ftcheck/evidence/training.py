@@ -17,6 +17,7 @@ from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
 from ..observers.trace import Trace
 from ..observers.update import Tensors
+from ..scratch import prefix
 from .dropout import WithoutDropout
 from .standstill import Standstill
 from .states import States
@@ -106,7 +107,7 @@ def carry_out(
         accumulation=change.accumulation or recipe.accumulation,
     )
     seed = seed if change.seed is None else change.seed
-    folder = tempfile.TemporaryDirectory(prefix="ftcheck-")
+    folder = tempfile.TemporaryDirectory(prefix=prefix())
     what = f"{method}: train(job) of {change.steps} updates"
     import_what_optimizers_import()
     with preserved_settings(recipe.threads), deadline(limit_s, what):
