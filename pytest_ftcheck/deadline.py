@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from .errors import TimeLimitError
+from .watchdog import watched
 
 # The alarm rings again after this long, for code that catches everything and goes on.
 AGAIN_S = 2.0
+# How long code that is still in a native call when the alarm rings may take to return from it, and to clear up: a large
+# kernel or a compilation does, a hang does not.
+GRACE_S = 30.0
 
 
 class _Expired(BaseException):
@@ -19,29 +23,32 @@ class _Expired(BaseException):
 
 
 @contextlib.contextmanager
-def deadline(seconds: float, what: str) -> Iterator[None]:
-    """Raise TimeLimitError when the body takes longer than ``seconds``.
+def deadline(seconds: float | None, what: str) -> Iterator[None]:
+    """Raise TimeLimitError when the body takes longer than ``seconds`` (None: it may take for ever).
 
     By the alarm signal, so it works where there is one, in the main thread, and while nobody else (pytest-timeout) uses
-    it; elsewhere the body runs without a limit.
+    it; elsewhere the body runs without a limit. Python sees the signal when native code returns to it: where it does
+    not for ``GRACE_S`` more, the process is ended from the outside, within a session of pytest.
     """
     free = hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread()
-    if not free or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+    if seconds is None or not free or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
         yield
         return
 
     def expired(*_: Any) -> None:
         raise _Expired
 
-    signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds, AGAIN_S))
-    try:
-        yield
-    except _Expired:
-        raise TimeLimitError(
-            f"{what} took longer than {seconds:g} s\n"
-            "  likely cause: it hangs, or waits for another process; or the recipe is larger than a check can afford"
-        ) from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with watched(seconds, GRACE_S, what):
+        signal.signal(signal.SIGALRM, expired)
+        signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds, AGAIN_S))
+        try:
+            yield
+        except _Expired:
+            raise TimeLimitError(
+                f"{what} took longer than {seconds:g} s\n"
+                "  likely cause: it hangs, or waits for another process; or the recipe is larger than the limit allows"
+                " (--ftcheck-time-limit)"
+            ) from None
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -1,4 +1,7 @@
-"""Where trainings write what nobody keeps."""
+"""Where trainings write what nobody keeps.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every start.
+"""
 
 from __future__ import annotations
 

@@ -30,6 +30,9 @@ def clear_locals(error: BaseException | None) -> None:
     """
     for one in chain(error):
         traceback.clear_frames(one.__traceback__)
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            # Before Python 3.13 a frame whose locals were read (by pytest) keeps a copy; read anew, it is empty.
+            _ = frame.f_locals
 
 
 def release(error: BaseException) -> None:

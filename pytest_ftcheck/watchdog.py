@@ -102,16 +102,17 @@ def remove(watchdog: Watchdog) -> None:
 
 
 @contextlib.contextmanager
-def watched(seconds: float, what: str) -> Iterator[None]:
-    """End this process where the body takes longer; nothing without a session of pytest, or signals of that kind."""
+def watched(seconds: float, grace_s: float, what: str) -> Iterator[None]:
+    """End this process where ``what`` takes longer than ``seconds`` and ``grace_s``; nothing without a session of
+    pytest, or without signals of that kind (Windows, macOS).
+    """
     if not _watchdogs or SIGNAL is None:
         yield
         return
-    test = os.environ.get("PYTEST_CURRENT_TEST", "")
     told = (
-        f"ftcheck: {what} took longer than {seconds:g} s, and did not come back from native code: the process was ended\n"
-        f"  in {test or 'no test'}\n"
-        "  likely cause: a kernel, collective or lock that waits for ever; the stacks of all threads:"
+        f"ftcheck: {what} took longer than {seconds:g} s, and after {grace_s:g} s more had not come back from native "
+        f"code: the process was ended\n  in {os.environ.get('PYTEST_CURRENT_TEST', 'no test')}\n"
+        "  likely cause: a kernel, a collective or a lock that waits for ever\n  the stacks of all threads:"
     )
-    with _watchdogs[-1].watching(seconds, told):
+    with _watchdogs[-1].watching(seconds + grace_s, told):
         yield
