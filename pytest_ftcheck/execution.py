@@ -131,7 +131,7 @@ def build_job(
     seed_everything(seed)
     model, declared = _adapted(recipe, method, model)
     job = Job(
-        model=place(model) if place else model.to(device),
+        model=place(model) if place else _placed(model, method, device),
         method=recipe.method(method),
         train_data=train_data,
         eval_data=eval_data,
@@ -147,6 +147,18 @@ def build_job(
     )
     seed_everything(seed)
     return job, declared
+
+
+def _placed(model: nn.Module, method: str, device: str) -> nn.Module:
+    """The model on the device. Raises TrainingError where it does not fit: a smaller batch would not help."""
+    try:
+        return model.to(device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        text = f"{method}: out of memory on {device}: the model alone does not fit ({one_line(error)})"
+        release(error)
+    raise TrainingError(text)
 
 
 def base_model(recipe: Recipe, seed: int) -> nn.Module:

@@ -132,6 +132,7 @@ def _place(text: str) -> str | None:
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
+OOM = ("retry", "fail")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
@@ -163,7 +164,9 @@ OPTIONS = (
     Option("checks", "string", _names, "Checks to run, by id or theme, with commas between them", "NAMES"),
     Option("methods", "string", _names, "Methods to run checks on (default: full,lora)", "NAMES"),
     Option("expected-failures", "linelist", _reasons, "A check that an audit may fail, and why", "'ID: REASON'"),
-    Option("time-limit", "string", _seconds, "Seconds that one of a check's trainings may take (300)", "SECONDS"),
+    Option(
+        "time-limit", "string", _seconds, "Seconds that a run, or a check's training (300), may take", "SECONDS"
+    ),
     Option(
         "sabotage",
         "string",
@@ -179,6 +182,7 @@ OPTIONS = (
     Option("baseline-dir", "string", _folder, "Folder of all baselines, in place of __ftcheck__ beside tests", "DIR"),
     Option("tolerance", "linelist", _limits, "Tolerance of a metric of baselines: 24 MiB, +0.5 ms", "'METRIC: T'"),
     Option("history", "string", _place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
+    Option("oom", "string", _one_of(OOM), "After out of memory, try once more with half the batch", values=OOM),
     Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
 )
 
@@ -208,6 +212,7 @@ class Settings(NamedTuple):
     tolerance: Mapping[str, str] | None = None
     history: str | None = None
     stale: Literal["error"] | None = None
+    oom: Literal["retry", "fail"] | None = None
 
     @property
     def accepting(self) -> str | None:

@@ -56,6 +56,7 @@ class Session:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
         if self._runner is None:
             self._watch()
+            from .allowance import Allowance
             from .runner import Runner
             from .store import RunStore, default_folder
 
@@ -64,7 +65,8 @@ class Session:
                 folder = shared_folder()
             else:
                 folder = Path(chosen) / "runs" if chosen else default_folder()
-            self._runner = Runner(RunStore(folder), lambda run: self.fresh["runs"].append(run.to_json()))
+            allowance = Allowance(self.settings.time_limit, retries=self.settings.oom == "retry")
+            self._runner = Runner(RunStore(folder), lambda run: self.fresh["runs"].append(run.to_json()), allowance)
         return self._runner
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:

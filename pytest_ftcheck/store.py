@@ -15,8 +15,8 @@ from .errors import RecordError
 from .reads import unchanged
 from .run import Run
 
-# Counted up with every change of what a stored run holds. 2: its floating-point operations.
-SCHEMA = 2
+# Counted up with every change of what a stored run holds. 2: its floating-point operations. 3: whether it was retried.
+SCHEMA = 3
 
 
 class RunStore:

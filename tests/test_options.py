@@ -29,6 +29,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "history": ("s3://bucket/ci", "s3://bucket/ci"),
     "tolerance": ("memory.peak_bytes: 2%", {"memory.peak_bytes": "2%"}),
     "stale": ("error", "error"),
+    "oom": ("retry", "retry"),
     "reason": ("a smaller base model", "a smaller base model"),
 }
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -177,6 +178,7 @@ def test_a_wrong_value_ends_the_session_with_one_line(
         ("ftcheck_steps = 0", "ERROR: ini option ftcheck_steps is '0'; allowed: a whole number of at least 1"),
         ("ftcheck_require_gpu = perhaps", "ERROR: ini option ftcheck_require_gpu is not of its type bool: *perhaps*"),
         ("ftcheck_audit = full", "ERROR: ini option ftcheck_audit is 'full'; allowed: recipe, stack, off"),
+        ("ftcheck_oom = twice", "ERROR: ini option ftcheck_oom is 'twice'; allowed: retry, fail"),
         ("ftcheck_device = tpu", "ERROR: ini option ftcheck_device is 'tpu'; allowed: auto, cpu, cuda, cuda:N"),
     ],
 )
