@@ -22,6 +22,8 @@ def deviations(run: Run) -> Findings:
     """Where ``run`` differs from its declaration, one line each, numbers first."""
     declared = run.parameters.declared
     found = [str(line) for line in grouped(differences(declared, run.parameters.by_module))] if declared else []
+    if run.retried:
+        found.append(f"trained with another batch than declared: {run.retried}")
     tensors = run.parameters.tensors
     idle: dict[str, list[ParameterTensor]] = {}
     for tensor in tensors:

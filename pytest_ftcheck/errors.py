@@ -19,6 +19,10 @@ class TimeLimitError(TrainingError):
     """A training took longer than it may; trying it again, or with more data, would take as long."""
 
 
+class OutOfMemoryError(TrainingError):
+    """A training needed more memory than there is; with a smaller batch it may not."""
+
+
 class DeviceError(FtcheckError):
     """The device that was asked for is not there."""
 

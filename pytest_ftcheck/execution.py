@@ -7,14 +7,13 @@ import functools
 import gc
 import inspect
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .distributed.world import ALONE, World, as_torchrun_starts_one
 from .environment import current_environment
-from .errors import FtcheckError, RecipeError, TrainingError
+from .errors import FtcheckError, OutOfMemoryError, RecipeError, TrainingError
 from .failures import is_out_of_memory, one_line, out_of_memory, raised_in_train, wrong_number_of_updates
 from .isolation import preserved_settings, seed_everything
 from .observers.events import Events, Watcher
@@ -22,7 +21,9 @@ from .observers.observation import Observation
 from .progress.audience import measuring, training
 from .recipe import Job, Recipe
 from .run import Flops, Memory, Parameters, Run
+from .scratch import prefix
 from .theory.parameters import ParameterForm, parameter_form
+from .tracebacks import chain, release
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +79,7 @@ def _observed_pass(
     recipe: Recipe, method: str, seed: int, steps: int, device: str, world: World, watchers: Sequence[Watcher]
 ) -> tuple[Observation, ParameterForm | None]:
     told = training(f"{recipe.name}, {method}, seed {seed}", steps)
-    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder, told as progress:
+    with tempfile.TemporaryDirectory(prefix=prefix()) as folder, told as progress:
         job, declared = build_job(recipe, method, seed, steps, device, Path(folder), world=world)
         evaluated = recipe.evaluation_steps(steps) if job.eval_data is not None else ()
         seen = Observation(steps, _evaluator(recipe, job), evaluated, [*progress, *watchers])
@@ -110,7 +111,7 @@ def memory_pass(
     if on_gpu:
         # Trainers and their models hold each other, and what is left of the first pass would count in the allocator.
         gc.collect()
-    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix()) as folder:
         before = torch.cuda.memory_allocated(device) if on_gpu else 0
         job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder), world=world)
         log = LiveBytes(torch.device(device).type)
@@ -148,7 +149,7 @@ def build_job(
     seed_everything(seed)
     model, declared = _adapted(recipe, method, model)
     job = Job(
-        model=place(model) if place else world.placed(model, recipe, device),
+        model=place(model) if place else _placed(model, recipe, method, device, world),
         method=recipe.method(method),
         train_data=train_data,
         eval_data=eval_data,
@@ -166,6 +167,18 @@ def build_job(
     )
     seed_everything(seed)
     return job, declared
+
+
+def _placed(model: nn.Module, recipe: Recipe, method: str, device: str, world: World) -> nn.Module:
+    """The model on the device. Raises TrainingError where it does not fit: a smaller batch would not help."""
+    try:
+        return world.placed(model, recipe, device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        text = f"{method}: out of memory on {device}: the model alone does not fit ({one_line(error)})"
+        release(error)
+    raise TrainingError(text)
 
 
 def base_model(recipe: Recipe, seed: int) -> nn.Module:
@@ -252,8 +265,10 @@ def train_job(job: Job, method: str, events: Events, updates: Callable[[], int])
     except SystemExit as end:
         raise TrainingError(f"{method}: train(job) called sys.exit({end.code!r}) after {updates()} updates") from None
     except Exception as error:
-        if is_out_of_memory(error):
+        exhausted = next((one for one in chain(error) if is_out_of_memory(one)), None)
+        if exhausted is not None:
+            text = out_of_memory(job, method, updates(), exhausted)
             # The frames hold the batch, the activations and the optimizer: memory that later tests need.
-            traceback.clear_frames(error.__traceback__)
-            raise TrainingError(out_of_memory(job, method, updates(), error)) from None
+            release(error)
+            raise OutOfMemoryError(text) from None
         raise TrainingError(raised_in_train(job, method, updates(), error)) from error

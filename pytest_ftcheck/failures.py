@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from .content import is_installed
 
+# What torch's allocator for the CPU says, in errors that are plain RuntimeErrors: where it is raised, and on Windows.
+ON_CPU = ("alloc_cpu.cpp", "not enough memory")
+
 if TYPE_CHECKING:
     from .observers.trace import Trace
     from .recipe import Job
@@ -63,7 +66,11 @@ def raised_in_train(job: Job, method: str, updates: int, error: BaseException) -
 
 def one_line(error: BaseException) -> str:
     """The error's type and the first line of its text."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else ""
 
 
 def _place(error: BaseException) -> str:
@@ -77,11 +84,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a device, or the host, has no memory left."""
     import torch
 
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "not enough memory" in str(error)
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in ON_CPU)
 
 
 def out_of_memory(job: Job, method: str, updates: int, error: BaseException) -> str:
-    """The error's first line with numbers, what the training holds in any case, and what to change."""
+    """The error's first line with numbers, what the training holds in any case, and what to change. ``error`` is the
+    one of the chain that says so.
+    """
     from .theory.memory import static_bytes
 
     parameters = list(job.model.parameters())
@@ -97,7 +106,7 @@ def out_of_memory(job: Job, method: str, updates: int, error: BaseException) -> 
     advice += ["gradient checkpointing", "shorter rows", "dtype='bfloat16'" if job.dtype == "float32" else ""]
     return (
         f"{method}: out of memory on {job.device} after {updates} of {job.steps} updates "
-        f"({str(error).splitlines()[0]})\n"
+        f"({_first_line(error)}){_place(error)}\n"
         f"  held whatever the batch is, with AdamW: {_mib(static.total)} = weights {_mib(static.weights)} + gradients "
         f"{_mib(static.gradients)} + optimizer {_mib(static.optimizer)}; the rest is activations of a batch of "
         f"{job.batch_size} rows\n"

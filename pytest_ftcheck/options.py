@@ -147,6 +147,7 @@ def _place(text: str) -> str | None:
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
+OOM = ("retry", "fail")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
@@ -181,7 +182,7 @@ OPTIONS = (
     Option("checks", "string", _names, "Checks to run, by id or theme, with commas between them", "NAMES"),
     Option("methods", "string", _names, "Methods to run checks on (default: full,lora)", "NAMES"),
     Option("expected-failures", "linelist", _reasons, "A check that an audit may fail, and why", "'ID: REASON'"),
-    Option("time-limit", "string", _seconds, "Seconds that one of a check's trainings may take (300)", "SECONDS"),
+    Option("time-limit", "string", _seconds, "Seconds that a run, or a check's training (300), may take", "SECONDS"),
     Option(
         "sabotage",
         "string",
@@ -199,6 +200,7 @@ OPTIONS = (
     Option("history", "string", _place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
     Option("max-skips", "int", _limit, "Fail if more than N tests that use ftcheck were skipped, or undecided", "N"),
     Option("min-checks", "int", _count, "Fail if fewer than N tests that use ftcheck were executed", "N"),
+    Option("oom", "string", _one_of(OOM), "After out of memory, try once more with half the batch", values=OOM),
     Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
 )
 
@@ -233,6 +235,7 @@ class Settings(NamedTuple):
     max_skips: int | None = None
     min_checks: int | None = None
     stale: Literal["error"] | None = None
+    oom: Literal["retry", "fail"] | None = None
 
     @property
     def accepting(self) -> str | None:

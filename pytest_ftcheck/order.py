@@ -105,6 +105,16 @@ def paired(fulls: Sequence[Run], loras: Sequence[Run]) -> bool:
     return all(a.loss.batches == b.loss.batches and a.seed == b.seed for a, b in zip(fulls, loras, strict=True))
 
 
+def divided(fulls: Sequence[Run], loras: Sequence[Run]) -> str:
+    """How the rows of an update were divided in either arm, where runs differ in it; empty where they do not."""
+    arms = [sorted({(run.batch_size, run.accumulation) for run in runs}) for runs in (fulls, loras)]
+    if len({split for arm in arms for split in arm}) == 1:
+        return ""
+    texts = [" and ".join(f"{rows} rows x {times}" for rows, times in arm) for arm in arms]
+    why = " (retried after out of memory)" if any(run.retried for run in (*fulls, *loras)) else ""
+    return f"updates of full were {texts[0]}, of LoRA {texts[1]}{why}"
+
+
 def _steps(loss: Losses, at: int) -> list[int]:
     """Steps to measure the gap at: those of the evaluations, or a doubling grid over the training losses."""
     if loss.eval:
@@ -151,7 +161,9 @@ def _reason(
     if not math.isfinite(here.mean):
         return f"undecided: a loss at step {here.step} is not finite (full {here.full:.4g}, LoRA {here.lora:.4g})"
     if not paired(fulls, loras):
-        return f"undecided: the arms saw different batches, so their losses are not paired; {_lead(here)}"
+        how = divided(fulls, loras)
+        seen = f"the arms saw different batches{f' ({how})' if how else ''}, so their losses are not paired"
+        return f"undecided: {seen}; {_lead(here)}"
     if len(fulls) < 2:
         return f"undecided: {_lead(here)}, but one seed shows no spread; use 3 or more (--ftcheck-seeds=3)"
     text = f"{_lead(here)} ({_interval(here, margin)}, {len(fulls)} paired seeds)"

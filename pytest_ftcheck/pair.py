@@ -12,7 +12,7 @@ from .baseline.statistics import LOSS_MARGIN, losses_equal
 from .codec import Record
 from .errors import ComparisonError, RecipeError
 from .explained import Ratio
-from .order import LossOrder, loss_order, paired
+from .order import LossOrder, divided, loss_order, paired
 from .run import Run
 
 
@@ -33,7 +33,8 @@ class Pair(Record):
 
     def __repr__(self) -> str:
         arms = f"full and {self.lora.title}, {len(self.fulls)} seeds"
-        return f"<Pair {self.full.recipe}: {arms}, {self.full.steps} steps>"
+        divided = f"; {self.divided}" if self.divided else ""
+        return f"<Pair {self.full.recipe}: {arms}, {self.full.steps} steps{divided}>"
 
     @property
     def full(self) -> Run:
@@ -47,6 +48,11 @@ class Pair(Record):
     def paired(self) -> bool:
         """Whether both arms were fed the same batches in the same order, for every seed."""
         return paired(self.fulls, self.loras)
+
+    @property
+    def divided(self) -> str:
+        """How the updates' rows were divided, where that is not the same in all runs; empty where it is."""
+        return divided(self.fulls, self.loras)
 
     def memory_ratio(self, kind: Literal["static", "peak"]) -> Ratio:
         """Bytes of full over bytes of LoRA: ``"static"`` for weights, gradients and optimizer state, ``"peak"`` for the
@@ -83,7 +89,8 @@ class Pair(Record):
         ComparisonError where the arms saw different batches, and for a single seed.
         """
         if not self.paired:
-            raise ComparisonError("the arms saw different batches, so their losses are not paired")
+            why = f" ({self.divided})" if self.divided else ""
+            raise ComparisonError(f"the arms saw different batches, so their losses are not paired{why}")
         step = self.full.steps if at is None else at
         return losses_equal(
             [b.loss.at(step) - a.loss.at(step) for a, b in zip(self.fulls, self.loras, strict=True)], margin=margin

@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .controller import BOARD, TESTS, Controller
+from .crashes import Crashes, guard, on_next_test
 from .fixtures import (
     _ft_evidence,
     ft_baseline,
@@ -101,13 +103,14 @@ def pytest_configure(config: pytest.Config) -> None:
     _refuse_accepting(config, chosen)
     _refuse_unknown_checks(chosen)
     _refuse_cache(chosen)
-    config.stash[SESSION] = session = Session(chosen, config.rootpath)
+    config.stash[SESSION] = session = Session(chosen, config.rootpath, guard(config))
     session.make_audience = lambda: _audience(config)
     if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
         _keep_history(config, chosen)
         config.pluginmanager.register(Controller(config), "ftcheck-controller")
+        config.pluginmanager.register(Crashes(), "ftcheck-crashes")
     _share_the_work(config, chosen)
 
 
@@ -268,6 +271,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         board.post(TESTS, tests)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """No test is run where an earlier one has left a dead CUDA context behind, nor twice where it hung."""
+    return on_next_test(item)
+
+
+def pytest_enter_pdb(config: pytest.Config) -> None:
+    """Nobody hurries a person who is debugging."""
+    config.stash[SESSION].rest()
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the skip markers
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``gpu`` where there is none, or fail it where one was promised."""
@@ -279,7 +293,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the report carry what was made for it, as JSON: it is what reaches the controller from a worker."""
     report = yield
     report.ftcheck_use = use_of(item)  # type: ignore[attr-defined]
@@ -295,6 +311,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         from .outcome import annotate
 
         annotate(item, report, made)
+    if call.excinfo is not None and "torch" in sys.modules and not call.excinfo.errisinstance(pytest.skip.Exception):
+        from .aftermath import settle
+
+        settle(item, call.excinfo.value, report)
     return report
 
 

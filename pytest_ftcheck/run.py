@@ -227,6 +227,7 @@ class Run(Record):
     """One recipe, trained with one method from one seed.
 
     ``method`` is the name in the recipe, ``title`` and ``declaration`` say in short and in full what it declares.
+    ``retried`` says how the batch was divided anew after out of memory; it is empty where it was not.
     """
 
     recipe: str
@@ -246,6 +247,7 @@ class Run(Record):
     environment: Environment
     memory: Memory
     flops: Flops
+    retried: str = ""
 
     def __repr__(self) -> str:
         # Short, because pytest prints it beside every failing test that has it as an argument.

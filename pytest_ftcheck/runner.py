@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .account import objections
+from .allowance import Allowance
 from .content import UnknownContentError, digest
 from .environment import environment_key
 from .errors import FtcheckError, TrainingError
@@ -67,8 +68,13 @@ _PARTS = (
 class Runner:
     """Trains what is asked for, remembers it for the session, and shares it through ``store`` where there is one."""
 
-    def __init__(self, store: Store | None = None, trained: Callable[[Run], None] | None = None) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store | None = None,
+        trained: Callable[[Run], None] | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self._store, self._allowance = store, allowance or Allowance()
         self._poll_s = store.poll_s if store else 0.0
         self._announce = trained or (lambda run: None)
         self._done: dict[Any, Run | FtcheckError] = {}
@@ -104,11 +110,8 @@ class Runner:
 
     def again(self, request: Request) -> Run:
         """The run, trained anew whatever is remembered or stored."""
-        from .execution import execute
-
         __tracebackhide__ = True
-        run = execute(request.recipe, request.method, request.seed, request.steps, request.device)
-        return _sound(request, run)
+        return _sound(request, self._carry_out(request))
 
     def _result(self, request: Request) -> Run:
         __tracebackhide__ = True
@@ -138,16 +141,17 @@ class Runner:
 
     def _read(self, identity: Any, key: str) -> bool:
         run = self._store.read(key) if self._store else None
+        if run is not None and run.retried and not self._allowance.retries:
+            # Of a session that tried again after out of memory; in this one that fails.
+            return False
         if run is not None:
             self._remember(identity, run)
         return run is not None
 
     def _train(self, identity: Any, request: Request, key: str | None = None) -> bool:
-        from .execution import execute
-
         try:
             with recorded_reads() as reads:
-                run = execute(request.recipe, request.method, request.seed, request.steps, request.device)
+                run = self._carry_out(request)
         except FtcheckError as error:
             self._done[identity] = error
             return True
@@ -155,6 +159,10 @@ class Runner:
             self._store.write(key, run, reads)
         self._remember(identity, run)
         return True
+
+    def _carry_out(self, request: Request) -> Run:
+        __tracebackhide__ = True
+        return self._allowance.run(request)
 
     def _remember(self, identity: Any, run: Run) -> None:
         self._done[identity] = run

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
     from .rehearsal import Rehearsal
     from .runner import Runner
+    from .watchdog import Watchdog
 
 # What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
 KINDS = ("runs", "verdicts", "trials", "accepted", "comparisons", "judgements", "proposals")
@@ -33,8 +34,13 @@ class Session:
     to the terminal yet.
     """
 
-    def __init__(self, settings: Settings, root: Path) -> None:
+    def __init__(self, settings: Settings, root: Path, guard: Callable[[], Watchdog] | None = None) -> None:
         self.settings, self.root = settings, root
+        # Ends this process where a training hangs: made when the first one is asked for.
+        self._guard = guard
+        self._watchdog: Watchdog | None = None
+        # Why nothing more can run on the GPU in this process.
+        self.dead_context = ""
         self.fresh: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self.told: set[str] = set()
         self.rehearsals: dict[Path, Rehearsal] = {}
@@ -53,13 +59,16 @@ class Session:
     def runner(self, shared_folder: Callable[[], Path]) -> Runner:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
         if self._runner is None:
+            self._watch()
+            from .allowance import Allowance
             from .runner import Runner
             from .store import RunStore, open_store
 
             self._admit_audience()
             chosen = self.settings
             store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
-            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()))
+            allowance = Allowance(chosen.time_limit, retries=chosen.oom == "retry")
+            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()), allowance)
         return self._runner
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:
@@ -68,6 +77,7 @@ class Session:
 
         if recipe is not self._audited:
             self._admit_audience()
+            self._watch()
             self.release()
             self._audited = recipe
         if (method, device) not in self._evidence:
@@ -117,6 +127,19 @@ class Session:
             self._audience = audience
             admit(audience)
 
+    def _watch(self) -> None:
+        """From now on there are trainings, and what hangs in one is ended."""
+        if self._watchdog is None and self._guard is not None:
+            from .watchdog import install
+
+            self._watchdog = self._guard()
+            install(self._watchdog)
+
+    def rest(self) -> None:
+        """Let what runs now take as long as it wants."""
+        if self._watchdog is not None:
+            self._watchdog.rest()
+
     def release(self) -> None:
         """Let go of all models and trainings."""
         self._evidence.clear()
@@ -132,6 +155,11 @@ class Session:
             dismiss(self._audience)
         for rehearsal in self.rehearsals.values():
             rehearsal.close()
+        if self._watchdog is not None:
+            from .watchdog import remove
+
+            remove(self._watchdog)
+            self._watchdog = None
 
     def take_fresh(self) -> dict[str, list[str]]:
         """The records made since the last call, by kind; only kinds that have any."""

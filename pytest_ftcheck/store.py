@@ -21,8 +21,8 @@ from .lock import exclusively
 from .reads import unchanged
 from .run import Run
 
-# Counted up with every change of what a stored run holds. 2: its floating-point operations.
-SCHEMA = 2
+# Counted up with every change of what a stored run holds. 2: its floating-point operations. 3: whether it was retried.
+SCHEMA = 3
 # Of a folder, where nobody says otherwise. A run of 500 updates of GPT-2 has about 100 kB.
 SIZE_LIMIT_BYTES = 10**9
 

@@ -29,7 +29,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 Plugins = tuple[str, ...]
 # The modules of the package that every pytest session imports.
-LIGHT = ("controller", "fixtures", "options", "plugin", "session", "tally")
+LIGHT = ("controller", "crashes", "fixtures", "options", "plugin", "scratch", "session", "tally")
 
 
 @pytest.fixture(params=[("-p", "no:xdist", "-p", "no:benchmark"), ("-n", "2")], ids=" ".join)

@@ -163,6 +163,8 @@ class Case:
         for metric in metrics:
             if not metric.finite:
                 raise AcceptanceError(f"not accepted: {metric.name} is not finite")
+            if metric.unlike:
+                raise AcceptanceError(f"not accepted: {metric.name} is {metric.unlike}")
         repeats = [tuple(metrics)]
         if seen.again is not None:
             names = {m.name for m in metrics}

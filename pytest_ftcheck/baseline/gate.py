@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..theory.differences import first_few
 from .comparison import Comparison, changed, limited, of_new, shown, shown_both
@@ -35,6 +35,9 @@ def _compare_one(recorded: Recorded, metric: Metric, now: Fingerprint, tolerance
     before = recorded.metrics.get(metric.name)
     if before is None:
         return of_new(metric)
+    if metric.unlike:
+        # Without its value: no history is to have it either.
+        return replace(_not_comparable(before, metric, metric.unlike), value=None)
     chosen = tolerances.of(metric, before)
     if not metric.finite:
         text = shown(metric.value, metric.unit)

@@ -47,7 +47,8 @@ Value = Union[int, float, str, Curve, Names]
 @dataclass(frozen=True)
 class Metric:
     """``name`` is such as ``"lora/memory.peak_bytes"``: which run, what of it. ``samples`` are the values of
-    repetitions, of which ``value`` is the median. ``limit`` is the tolerance that they call for, as a text.
+    repetitions, of which ``value`` is the median. ``limit`` is the tolerance that they call for, as a text. ``unlike``
+    says why it can be held to no baseline; empty where it can.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Metric:
     direction: Direction = "same"
     samples: tuple[float, ...] = ()
     limit: str = ""
+    unlike: str = ""
 
     @property
     def kind(self) -> str:

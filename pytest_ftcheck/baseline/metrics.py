@@ -37,7 +37,21 @@ def metrics_of(subject: Subject, name: str = "") -> tuple[Metric, ...]:
     if "/" in name or "\n" in name:
         raise RecipeError(f"ft_baseline.check(..., name={name!r}); allowed: a name on one line, without '/'")
     before = f"{name}, " if name else ""
-    return tuple(Metric(before + m.name, m.value, m.unit, m.direction) for m in found)
+    return tuple(Metric(before + m.name, m.value, m.unit, m.direction, unlike=_unlike(m, subject)) for m in found)
+
+
+def _unlike(metric: Metric, subject: Subject) -> str:
+    """Why a metric can be held to no baseline: it is of a run that was made with another batch than declared."""
+    of, _, kind = metric.name.rpartition("/")
+    if kind == "settings" or kind.startswith("parameters."):
+        return ""
+    if isinstance(subject, Run):
+        return subject.retried
+    if not isinstance(subject, Pair):
+        return ""
+    runs = (*subject.fulls, *subject.loras)
+    concerned = [run for run in runs if of in (run.method, f"{run.method}, seed {run.seed}")]
+    return next((run.retried for run in concerned or runs if run.retried), "")
 
 
 def _of_run(run: Run, arm: str) -> Iterator[Metric]:
@@ -57,10 +71,9 @@ def _of_run(run: Run, arm: str) -> Iterator[Metric]:
 
 
 def _settings(run: Run) -> str:
-    return (
-        f"{run.declaration}, {run.steps} steps of {run.batch_size} rows x {run.accumulation}, {run.dtype}, "
-        f"seed {run.seed}"
-    )
+    # As it was declared; what a retry changes is told otherwise.
+    rows, times = (2 * run.batch_size, run.accumulation // 2) if run.retried else (run.batch_size, run.accumulation)
+    return f"{run.declaration}, {run.steps} steps of {rows} rows x {times}, {run.dtype}, seed {run.seed}"
 
 
 def _of_memory(where: str, memory: Memory) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import NotApplicable, TrainingError
-from ..evidence.ranks import processes, refuse_one_process
+from ..evidence.ranks import processes
 from ..evidence.windows import dot, norm
 from ..theory.differences import first_few
 from .check import Finding, check

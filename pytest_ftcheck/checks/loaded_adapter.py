@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotApplicable
 from ..evidence.names import active_adapters, first_few_of, trainable_names
+from ..scratch import prefix
 from .check import Finding, check
 from .sabotages.loaded_adapter import LOADING_FREEZES
 from .start import refuse_moving_init
@@ -69,7 +70,7 @@ def _peft_model(evidence: Evidence) -> tuple[Any, str]:
 
 def _load_beside(model: Any, first: str) -> None:
     """Save the adapter, and load it beside itself under a name that begins as its own does."""
-    with tempfile.TemporaryDirectory(prefix="ftcheck-") as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory(prefix=prefix()) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             model.save_pretrained(folder)

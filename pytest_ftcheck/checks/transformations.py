@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..deadline import deadline
 from ..errors import NotApplicable, TrainingError
 from ..evidence.activations import enable_checkpointing, is_checkpointed, never_checkpointed
-from ..evidence.deadline import deadline
 from ..evidence.dropout import without_dropout
 from ..evidence.evidence import Evidence, copy_of
 from ..isolation import preserved_settings

@@ -24,6 +24,7 @@ from ..content import is_installed
 from ..errors import ComparisonError
 from ..recipe import Recipe
 from ..rehearsal import flags_of
+from ..scratch import prefix
 from ..session import SESSION
 from .checkout import checked_out, commit_of, toplevel
 from .comparison import Comparison
@@ -115,7 +116,7 @@ class Against:
         }
         search = os.pathsep.join(self._search(tree, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        with tempfile.TemporaryDirectory(prefix="ftcheck-compare-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix=prefix() + "compare-", ignore_cleanup_errors=True) as scratch:
             command = python(START, json.dumps(visit), search=self._search(tree))
             start, where = self._in(tree, self._config.invocation_params.dir), {**environment, "PYTHONPATH": search}
             # A folder that the other commit does not have.

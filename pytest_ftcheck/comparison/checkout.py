@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import ComparisonError
 from ..git import git, is_installed
+from ..scratch import prefix
 
 
 def toplevel(folder: Path) -> Path:
@@ -38,7 +39,7 @@ def checked_out(commit: str, top: Path) -> Iterator[Path]:
     """A working tree of ``commit`` in a temporary folder, removed at the end, after Ctrl-C and SIGTERM too."""
     with (
         _interrupted_by_sigterm(),
-        tempfile.TemporaryDirectory(prefix="ftcheck-against-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix=prefix() + "against-", ignore_cleanup_errors=True) as folder,
     ):
         tree = Path(folder).resolve() / top.name
         try:

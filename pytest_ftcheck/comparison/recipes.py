@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import ComparisonError, PredictionError, RecipeError
 from ..recipe import Recipe
+from ..scratch import prefix
 from .contestant import LIMIT_S, Contestant, python
 from .interleaving import UPDATES, compare, interleaved
 from .step_time import Round, StepTime
@@ -61,7 +62,7 @@ def started(name: str, recipe: Recipe, device: str, limit_s: float = LIMIT_S) ->
         parcel = packed(Entry(recipe, device))
     except PredictionError as error:
         raise ComparisonError(f"{name}: {error}") from error
-    with tempfile.TemporaryDirectory(prefix="ftcheck-compare-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix() + "compare-", ignore_cleanup_errors=True) as folder:
         file = Path(folder) / "recipe"
         file.write_bytes(parcel)
         with Contestant(name, python(START, str(file)), Path.cwd(), Path(folder), limit_s=limit_s) as one:

@@ -24,6 +24,7 @@ from ..isolation import preserved_settings
 from ..observers.clock import StepClock
 from ..observers.events import Events, Watcher
 from ..recipe import Recipe
+from ..scratch import prefix
 from .cost import measure_cost
 from .interleaving import FEWEST_UPDATES
 
@@ -104,7 +105,7 @@ def serve(recipe: Recipe, device: str, line: Line, checked: Callable[[], None] =
 def train_in_turns(recipe: Recipe, device: str, line: Line, request: dict[str, Any]) -> NoReturn:
     """Train, in turns, until nothing more is asked. Raises TrainingEndedError where the training ends before that."""
     method, steps = request["method"], int(request["steps"])
-    with preserved_settings(recipe.threads), tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+    with preserved_settings(recipe.threads), tempfile.TemporaryDirectory(prefix=prefix()) as folder:
         job, _ = build_job(recipe, method, int(request["seed"]), steps, device, Path(folder))
         clock = StepClock()
         baton = Baton(line, clock)

@@ -38,7 +38,9 @@ class Ending:
             if exchange.result.exists():
                 error = json.loads(exchange.result.read_text(encoding="utf-8")).get("text", "")
                 at = exchange.result.stat().st_mtime
-            return cls(rank, error, code, exchange.doing(), at, tuple(exchange.place()), tuple(exchange.said(LOG_LINES)))
+            return cls(
+                rank, error, code, exchange.doing(), at, tuple(exchange.place()), tuple(exchange.said(LOG_LINES))
+            )
 
     @property
     def first(self) -> tuple[bool, bool, float]:

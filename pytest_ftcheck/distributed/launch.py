@@ -139,5 +139,3 @@ def _refuse_too_few_devices(device: str, processes: int) -> None:
             f"{processes} processes need as many GPUs, and there are {there}; allowed: processes={max(1, there)}, or "
             "--ftcheck-device=cpu"
         )
-
-

@@ -80,11 +80,10 @@ def _tensors(made: Training, watch: RankWatch, rank: int) -> Tensors:
 
 def save(order: Order) -> None:
     """A training of one update whose model is moved, called, and saved as the recipe saves, or else gathered whole."""
+    import torch
     from safetensors.torch import save_file
 
     from ..isolation import evaluation_mode
-
-    import torch
 
     made = _trained(order, [Progress(order.journal)])
     model, inputs = made.trace.model, _inputs(made)

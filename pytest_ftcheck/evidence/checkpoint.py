@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotApplicable
 from ..isolation import preserved_settings, seed_everything
+from ..scratch import prefix
 from .adapted import active, config_of, is_prompt
 from .names import shared_base
 
@@ -37,7 +38,7 @@ class Folder:
     """A temporary folder that lives as long as this object."""
 
     held: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="ftcheck-"), repr=False
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix=prefix()), repr=False
     )
 
     @property

@@ -45,7 +45,7 @@ class Evidence:
         self.recipe, self.method_name, self.device, self.seed = recipe, method, device, seed
         # What a recipe's paths are relative to; and the leave to replace what is declared.
         self.root, self.acceptance = root or Path.cwd(), acceptance
-        self.limit_s = time_limit_s or TIME_LIMIT_S
+        self.time_limit_s = time_limit_s or TIME_LIMIT_S
         self._trainings: dict[Variation, Training | FtcheckError] = {}
         self._short: Recipe | None = None
         self._memo: dict[Any, Any] = {}
@@ -96,14 +96,14 @@ class Evidence:
     def _carry_out(self, change: Variation) -> Training:
         recipe = self.recipe if change.whole_data else self.short_recipe
         if recipe is self.recipe or change != AS_DECLARED:
-            return carry_out(recipe, self.method_name, self.device, self.seed, change, self.limit_s)
+            return carry_out(recipe, self.method_name, self.device, self.seed, change, self.time_limit_s)
         try:
-            return carry_out(recipe, self.method_name, self.device, self.seed, change, self.limit_s)
+            return carry_out(recipe, self.method_name, self.device, self.seed, change, self.time_limit_s)
         except TimeLimitError:
             raise
         except TrainingError:
             # Perhaps it needs its data as they are; if it fails with them too, that is the answer.
-            made = carry_out(self.recipe, self.method_name, self.device, self.seed, change, self.limit_s)
+            made = carry_out(self.recipe, self.method_name, self.device, self.seed, change, self.time_limit_s)
             self._short = self.recipe
             return made
 

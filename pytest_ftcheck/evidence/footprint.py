@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..deadline import deadline
 from ..execution import build_job, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
-from .deadline import deadline
-from .training import AUDIT_STEPS, TIME_LIMIT_S
+from ..scratch import prefix
+from .training import AUDIT_STEPS
 
 if TYPE_CHECKING:
     import torch
@@ -141,9 +142,9 @@ def _carry_out(evidence: Evidence, evaluating: bool) -> Footprint:
     recipe, method = evidence.short_recipe, evidence.method_name
     kept = Retention()
     with (
-        tempfile.TemporaryDirectory(prefix="ftcheck-") as folder,
+        tempfile.TemporaryDirectory(prefix=prefix()) as folder,
         preserved_settings(recipe.threads),
-        deadline(TIME_LIMIT_S, f"{method}: train(job) of {AUDIT_STEPS} updates"),
+        deadline(evidence.time_limit_s, f"{method}: train(job) of {AUDIT_STEPS} updates"),
     ):
         job, _ = build_job(recipe, method, evidence.seed, AUDIT_STEPS, evidence.device, Path(folder))
         job.eval_steps = 1 if evaluating else None

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..deadline import deadline
 from ..execution import build_job, rows_of, train_job
 from ..isolation import preserved_settings
 from ..observers.batches import input_tokens
 from ..observers.events import Events, Watcher
 from ..observers.memory import LiveBytes, MemoryWatch, summarize
 from ..run import Memory
-from .deadline import deadline
+from ..scratch import prefix
 from .few import alike
-from .training import AUDIT_STEPS, TIME_LIMIT_S
+from .training import AUDIT_STEPS
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -85,9 +86,9 @@ def _carry_out(evidence: Evidence) -> Peaks:
     recipe, method, device = alike_recipe(evidence.recipe), evidence.method_name, evidence.device
     meter, log = _Meter(device), LiveBytes(torch.device(device).type)
     with (
-        tempfile.TemporaryDirectory(prefix="ftcheck-") as folder,
+        tempfile.TemporaryDirectory(prefix=prefix()) as folder,
         preserved_settings(recipe.threads),
-        deadline(TIME_LIMIT_S, f"{method}: train(job) of {AUDIT_STEPS} updates"),
+        deadline(evidence.time_limit_s, f"{method}: train(job) of {AUDIT_STEPS} updates"),
         _older_objects_left_alone(),
     ):
         before = _allocated(device)

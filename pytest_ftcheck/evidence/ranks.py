@@ -71,7 +71,7 @@ def _processes(evidence: Evidence) -> Processes:
             Phase("epochs in one process", longer.replace(**alone), 1, steps, trace),
             Phase("epochs in several processes", longer, recipe.processes, steps, trace),
         ]
-    with launched(evidence.method_name, evidence.seed, evidence.device, phases, evidence.limit_s) as folders:
+    with launched(evidence.method_name, evidence.seed, evidence.device, phases, evidence.time_limit_s) as folders:
         one, whole_ranks, *others = [read(ranks) for ranks in folders.values()]
     ordered, several = others or (None, None)
     return Processes(whole_ranks, one, several, ordered, epoch)
@@ -137,7 +137,7 @@ def _checkpoint(evidence: Evidence) -> Checkpoint:
     recipe = evidence.recipe
     phase = Phase("a checkpoint", recipe, recipe.processes, 1, save)
     kept = Folder()
-    with launched(evidence.method_name, evidence.seed, evidence.device, [phase], evidence.limit_s) as folders:
+    with launched(evidence.method_name, evidence.seed, evidence.device, [phase], evidence.time_limit_s) as folders:
         shared = folders[phase.name][0].parent
         shutil.copytree(shared / CHECKPOINT, kept.path, dirs_exist_ok=True)
         return Checkpoint(kept, load_file(str(shared / LOGITS)))

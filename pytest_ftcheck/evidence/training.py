@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..deadline import deadline
 from ..distributed.world import ALONE, World
 from ..errors import TrainingError
 from ..execution import build_job, train_job
@@ -18,7 +19,7 @@ from ..observers.events import Events, Watcher
 from ..observers.trace import Trace
 from ..observers.update import Tensors
 from ..progress.audience import training
-from .deadline import deadline
+from ..scratch import prefix
 from .dropout import WithoutDropout
 from .standstill import Standstill
 from .states import States
@@ -115,7 +116,7 @@ def carry_out(
         accumulation=change.accumulation or recipe.accumulation,
     )
     seed = seed if change.seed is None else change.seed
-    folder = tempfile.TemporaryDirectory(prefix="ftcheck-")
+    folder = tempfile.TemporaryDirectory(prefix=prefix())
     what = f"{method}: train(job) of {change.steps} updates"
     import_what_optimizers_import()
     with preserved_settings(recipe.threads), deadline(limit_s, what):

@@ -157,7 +157,9 @@ class Trace(Watcher):
         update = Update(self._backwards, rates, groups, deep)
         named = list(self.model.named_parameters())
         update.trainable = frozenset(name for name, p in named if p.requires_grad)
-        update.not_finite = tuple(name for name, p in named if p.grad is not None and not local(p.grad).isfinite().all())
+        update.not_finite = tuple(
+            name for name, p in named if p.grad is not None and not local(p.grad).isfinite().all()
+        )
         if deep:
             update.gradients, update.before = self._gradients(), self._parameters()
         self.updates.append(update)

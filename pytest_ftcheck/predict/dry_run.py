@@ -23,6 +23,7 @@ from ..observers.events import Events, Watcher
 from ..observers.flops import flops_of_update
 from ..observers.memory import MemoryWatch, summarize
 from ..recipe import Job, Recipe
+from ..scratch import prefix
 from ..script import HorizonReached
 from .allocator import Replay, replay
 from .device import FAKE_GPU, FakeDevice, has_private_backend
@@ -50,7 +51,7 @@ def dry_run(recipe: Recipe, method: str, gpu: Gpu, journal: Journal, device_type
     timeline = Timeline(device, gpu, modules, journal)
     kept = prepare_process(gpu, device, timeline)
     owners = Owners(timeline)
-    with preserved_settings(recipe.threads), tempfile.TemporaryDirectory(prefix="ftcheck-") as folder:
+    with preserved_settings(recipe.threads), tempfile.TemporaryDirectory(prefix=prefix()) as folder:
         journal.note("building the model")
         place_model = functools.partial(place, device=device, values=timeline.values)
         with device.carrying_out():

@@ -24,6 +24,7 @@ from typing import Protocol
 from ..errors import PredictionError, RecipeError
 from ..failures import one_line
 from ..process_group import apart, kill_group
+from ..scratch import prefix
 from .exchange import Exchange
 from .limits import Limits
 from .parcel import packed
@@ -41,7 +42,7 @@ def in_own_process(request: Request, limits: Limits) -> str:
     """
     make = Fork if way() == FORK else FreshInterpreter
     with (
-        tempfile.TemporaryDirectory(prefix="ftcheck-predict-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix=prefix() + "predict-", ignore_cleanup_errors=True) as folder,
         Exchange(Path(folder)) as exchange,
     ):
         try:

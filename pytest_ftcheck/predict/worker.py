@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ from ..content import is_installed
 from ..errors import FtcheckError, PredictionError
 from ..failures import is_out_of_memory, one_line
 from ..isolation import forget_accelerators
+from ..tracebacks import chain
 from .exchange import Exchange
 from .limits import Limits, lift_memory_limit
 from .parcel import unpacked
@@ -74,7 +75,7 @@ def _answer(request: Callable[[], Request], exchange: Exchange) -> None:
 
 def _told(error: BaseException, doing: str) -> tuple[str, str]:
     """The name of an error of this package, and its text."""
-    if any(is_out_of_memory(one) or "alloc_cpu" in str(one) for one in _chain(error)):
+    if any(is_out_of_memory(one) for one in chain(error)):
         return PredictionError.__name__, (
             f"the prediction needs more than its memory limit, in or after {doing}\n"
             "  what to do: build the model without weights (on torch's meta device), or a larger memory_limit_bytes"
@@ -85,15 +86,6 @@ def _told(error: BaseException, doing: str) -> tuple[str, str]:
     if isinstance(error, SystemExit):
         return PredictionError.__name__, f"the recipe's code called sys.exit({error.code!r}), in or after {doing}"
     return PredictionError.__name__, f"the prediction raised {one_line(error)}, in or after {doing}{_frames(error)}"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and those that it came from, hidden ones too."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _frames(error: BaseException) -> str:

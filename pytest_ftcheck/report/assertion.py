@@ -21,7 +21,7 @@ def explain(op: str, left: object, right: object) -> list[str] | None:
     if isinstance(ours, Count) and isinstance(ours.subject, Parameters):
         return [_headline(op, left, right, ours.what), *_parameters(ours, ours.subject, other)]
     if isinstance(ours, Ratio) and isinstance(ours.subject, Pair):
-        return [_headline(op, left, right, ours.what), *_evidence(ours.what)(ours.subject)]
+        return [_headline(op, left, right, ours.what), *_evidence(ours.what)(ours.subject), *_divided(ours.subject)]
     if isinstance(ours, Winner) and isinstance(ours.subject, LossOrder):
         return [f"{left!r} {op} {right!r}: {ours.subject.reason}", *_curves(ours.subject)]
     return None
@@ -91,6 +91,10 @@ def _operations(pair: Pair) -> list[str]:
 
 def _memory(pair: Pair) -> list[str]:
     return [_breakdown("full", pair.full.memory), _breakdown("LoRA", pair.lora.memory)]
+
+
+def _divided(pair: Pair) -> list[str]:
+    return [f"not of the same batches: {pair.divided}"] if pair.divided else []
 
 
 def _breakdown(arm: str, memory: Memory) -> str:

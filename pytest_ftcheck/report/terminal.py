@@ -110,6 +110,8 @@ def _comparison(full: Arm, other: Arm) -> list[str]:
         f"{pair.memory_ratio('static'):.3g}x the static memory, {pair.memory_ratio('peak'):.3g}x the peak memory, "
         f"{pair.flops_ratio:.3g}x the FLOPs, {pair.time_ratio:.3g}x the step time"
     ]
+    if pair.divided:
+        lines.append(f"    not of the same batches: {pair.divided}")
     for step in _shown_steps([full]):
         try:
             order = pair.loss_order(at=step)
@@ -120,4 +122,9 @@ def _comparison(full: Arm, other: Arm) -> list[str]:
 
 
 def _deviation_lines(arm: Arm) -> list[str]:
-    return [f"  {run.title}, seed {run.seed}: {line}" for run in arm[:1] for line in deviations(run)]
+    return [f"  {run.title}, seed {run.seed}: {line}" for run in _telling(arm) for line in deviations(run)]
+
+
+def _telling(arm: Arm) -> Arm:
+    """The runs whose deviations are told: those of the first seed are those of all, but for a retry."""
+    return [run for index, run in enumerate(arm) if index == 0 or run.retried]

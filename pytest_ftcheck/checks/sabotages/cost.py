@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...scratch import prefix
 from ..check import Sabotage
 from .wrapping import around_training
 
@@ -63,7 +64,7 @@ def _grown(recipe: Recipe) -> Recipe:
     from ...predict.cost import Cost
     from ...predict.declared import Declared, DeclaredCosts
 
-    folder = tempfile.TemporaryDirectory(prefix="ftcheck-")
+    folder = tempfile.TemporaryDirectory(prefix=prefix())
     costs = DeclaredCosts(Path(folder.name) / "costs.json")
     for method in recipe.declared_methods:
         cost = Cost.of(predict_recipe(recipe, method))

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pytest_ftcheck.errors import TrainingError
-from pytest_ftcheck.evidence.deadline import deadline
+from pytest_ftcheck.deadline import deadline
 
 
 def test_a_body_that_takes_too_long_is_ended_and_named() -> None:
