@@ -147,7 +147,7 @@ def _place(text: str) -> str | None:
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
-OOM = ("retry", "fail")
+OOM = ("retry", "off")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
@@ -235,7 +235,7 @@ class Settings(NamedTuple):
     max_skips: int | None = None
     min_checks: int | None = None
     stale: Literal["error"] | None = None
-    oom: Literal["retry", "fail"] | None = None
+    oom: Literal["retry"] | None = None
 
     @property
     def accepting(self) -> str | None:
