@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import NotApplicable, TrainingError
-from ..evidence.ranks import processes, refuse_one_process
+from ..evidence.ranks import processes
 from ..evidence.windows import dot, norm
 from ..theory.differences import first_few
 from .check import Finding, check
@@ -67,7 +67,7 @@ def no_unused_parameter_stops_a_rank(evidence: Evidence) -> Iterator[Finding]:
     "gradients-are-synchronised",
     "distributed",
     "the optimizer of every rank is given the same gradients, the adapter's too",
-    controls=[UNSYNCHRONISED, ADAPTER_OUTSIDE],
+    controls=[UNSYNCHRONISED],
     needs=["processes"],
     cost="training",
 )
@@ -88,7 +88,7 @@ def gradients_are_synchronised(evidence: Evidence) -> Iterator[Finding]:
     "ranks-stay-identical",
     "distributed",
     "every rank begins with the same parameters and has the same after every update, and the same buffers",
-    controls=[UNSYNCHRONISED, BUFFERS_DRIFT],
+    controls=[BUFFERS_DRIFT],
     needs=["processes"],
     cost="training",
 )

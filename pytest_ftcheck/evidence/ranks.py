@@ -41,14 +41,8 @@ class Processes:
 
 
 def processes(evidence: Evidence) -> Processes:
-    """Made once for all checks. NotApplicable where the recipe trains in one process."""
-    refuse_one_process(evidence)
+    """Made once for all checks of a recipe of several processes."""
     return evidence.once("processes", lambda: _processes(evidence))
-
-
-def refuse_one_process(evidence: Evidence) -> None:
-    if evidence.recipe.processes == 1:
-        raise NotApplicable("the recipe trains in one process (Recipe.processes)")
 
 
 def _processes(evidence: Evidence) -> Processes:
@@ -124,8 +118,7 @@ class Checkpoint:
 
 
 def checkpoint(evidence: Evidence) -> Checkpoint:
-    """Made once. NotApplicable where the recipe trains in one process."""
-    refuse_one_process(evidence)
+    """Made once."""
     return evidence.once("checkpoint of several processes", lambda: _checkpoint(evidence))
 
 
