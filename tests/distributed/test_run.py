@@ -49,7 +49,7 @@ def test_the_parameters_are_those_of_one_process_by_name_shape_and_what_became_o
     for run in trained.ranks:
         assert run.parameters.tensors == one.parameters.tensors
         assert run.optimizers == one.optimizers
-        assert run.deviations == []
+        assert not run.deviations
 
 
 def test_what_is_sharded_takes_each_rank_about_half_of_the_weights(trained: DistributedRun, one: Any) -> None:
