@@ -18,6 +18,7 @@ from .session import SESSION
 
 if TYPE_CHECKING:
     from .comparison.step_time import StepTime
+    from .distributed.run import DistributedRun
     from .evidence.evidence import Evidence
     from .factory import RunFactory
     from .gating import Baseline
@@ -124,6 +125,37 @@ def ft_predict(ft_recipe: Any, pytestconfig: pytest.Config) -> Callable[..., Pre
             raise error.with_traceback(None) from None
 
     return predict
+
+
+@pytest.fixture(scope="module")
+def ft_distributed(ft_recipe: Any, ft_device: str, pytestconfig: pytest.Config) -> Callable[..., DistributedRun]:
+    """Factory: ``ft_distributed("lora", processes=2, strategy="ddp")`` trains under torch elastic, once: a ``Run`` of
+    each rank.
+    """
+    _refuse_other_than_recipe(ft_recipe)
+    session, made = pytestconfig.stash[SESSION], {}
+
+    def train(
+        method: str, processes: int | None = None, strategy: Any = None, seed: int = 0, steps: int | None = None
+    ) -> DistributedRun:
+        from .distributed.run import TIME_LIMIT_S, train_distributed
+        from .errors import FtcheckError
+
+        __tracebackhide__ = True
+        settings, key = session.settings, (method, processes, strategy, seed, steps)
+        limit_s = settings.time_limit or TIME_LIMIT_S
+        try:
+            if key not in made:
+                horizon = steps or settings.steps
+                made[key] = train_distributed(
+                    ft_recipe, method, seed, horizon, ft_device, processes, strategy, limit_s
+                )
+        except FtcheckError as error:
+            # Without the frames of this package.
+            raise error.with_traceback(None) from None
+        return made[key]
+
+    return train
 
 
 @pytest.fixture

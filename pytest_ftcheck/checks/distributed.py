@@ -67,7 +67,7 @@ def no_unused_parameter_stops_a_rank(evidence: Evidence) -> Iterator[Finding]:
     "gradients-are-synchronised",
     "distributed",
     "the optimizer of every rank is given the same gradients, the adapter's too",
-    controls=[UNSYNCHRONISED, ADAPTER_OUTSIDE],
+    controls=[UNSYNCHRONISED],
     needs=["processes"],
     cost="training",
 )
@@ -88,7 +88,7 @@ def gradients_are_synchronised(evidence: Evidence) -> Iterator[Finding]:
     "ranks-stay-identical",
     "distributed",
     "every rank begins with the same parameters and has the same after every update, and the same buffers",
-    controls=[UNSYNCHRONISED, BUFFERS_DRIFT],
+    controls=[BUFFERS_DRIFT],
     needs=["processes"],
     cost="training",
 )

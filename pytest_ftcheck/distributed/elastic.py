@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import importlib
 import os
 import signal
 import sys
@@ -29,21 +30,22 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 # A rank that raised waits for so long before it ends: the one that died, and made it raise, is then found first.
 COURTESY_S = 4 * POLL_S
+# Trainings of several processes need them, or optimizers do at their first step.
+IMPORTS = ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed.launcher.api")
 # So long before the end every rank says where it is.
 NOTICE_S = 0.5
 
 
 def import_what_ranks_import(launch: Launch) -> None:
-    """Import here, once, what takes each fork of this process seconds: by building the model, for one, which the ranks
-    do again. That it fails is theirs to say.
+    """Import here, once in a session, what takes each fork of this process seconds; by building the model, too, which
+    the ranks do again. That it fails is theirs to say.
     """
-    import importlib
-
     from ..execution import adapted_model
+    from ..isolation import preserved_settings
 
-    for name in ("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor", "torch.nn.parallel"):
+    for name in IMPORTS:
         importlib.import_module(name)
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), preserved_settings(launch.recipe.threads):
         adapted_model(launch.recipe, launch.method, launch.seed)
 
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import PredictionError, RecipeError, TrainingError
@@ -64,15 +64,13 @@ class Launch:
     phases: tuple[Phase, ...]
     folder: Path
     limit_s: float
-    ends_at: float
     forks: bool
+    ends_at: float = 0.0
 
     def answer(self, journal: Journal) -> str:
         """Carry the phases out, in the process that is apart. Raises TrainingError for a rank that did not end well."""
-        from .elastic import carry_out, import_what_ranks_import
+        from .elastic import carry_out
 
-        if self.forks:
-            import_what_ranks_import(self)
         for phase in self.phases:
             journal.note(phase.name)
             carry_out(self, phase)
@@ -90,14 +88,16 @@ def launched(
     """Carry ``phases`` out: by name the folders of their ranks, which live as long as the body. Raises TrainingError
     with the log of a rank that died, hung or raised, and RecipeError where there are not as many devices as ranks.
     """
+    from .elastic import import_what_ranks_import
+
     for phase in phases:
         _refuse_too_few_devices(device, phase.processes)
     with tempfile.TemporaryDirectory(prefix="ftcheck-ranks-", ignore_cleanup_errors=True) as folder:
         forks = way() == FORK
-        ends_at = time.time() + limit_s
-        launch = Launch(
-            phases[0].recipe, method, seed, device, tuple(phases), Path(folder), limit_s, ends_at, forks=forks
-        )
+        launch = Launch(phases[-1].recipe, method, seed, device, tuple(phases), Path(folder), limit_s, forks)
+        if forks:
+            import_what_ranks_import(launch)
+        launch = replace(launch, ends_at=time.time() + limit_s)
         _carried_out(launch)
         yield {phase.name: launch.ranks(phase) for phase in phases}
 

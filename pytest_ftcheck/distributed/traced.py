@@ -16,7 +16,7 @@ from .launch import Order
 from .record import RankRecord, RankUpdate, write
 from .run import Progress
 from .watch import RankWatch, Wrappers
-from .world import local
+from .world import in_parts, local
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +69,7 @@ def _tokens(update: Update, model: nn.Module) -> int:
 def _tensors(made: Training, watch: RankWatch, rank: int) -> Tensors:
     """What is compared as numbers: what every rank has is written by the first alone."""
     first = made.trace.updates[0]
+    in_parts(made.trace.model)
     kinds = {
         "gradient": accumulated(first) if first.backwards else {},
         "start": {name: t for name, t in first.before.items() if name in first.trainable},
@@ -115,7 +116,7 @@ def _move(model: nn.Module, order: Order) -> None:
     """Move what trains, as after a long training; the same on every rank where each has the whole model."""
     import torch
 
-    for index, (name, parameter) in enumerate(model.named_parameters()):
+    for index, (name, parameter) in enumerate(in_parts(model).named_parameters()):
         if parameter.requires_grad and ".original_module." not in name:
             part = local(parameter.detach())
             rank = order.world.rank if part is not parameter and hasattr(parameter, "placements") else 0

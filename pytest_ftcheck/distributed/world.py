@@ -60,6 +60,17 @@ def local(tensor: Tensor) -> Tensor:
     return tensor if part is None else part()
 
 
+def in_parts(model: nn.Module) -> nn.Module:
+    """``model``, in which each rank holds its own part of what is sharded: after a forward pass that no backward pass
+    follows, an evaluation, FSDP2 leaves the outermost parameters whole. Without communication.
+    """
+    for module in model.modules():
+        reshard = getattr(module, "reshard", None)
+        if callable(reshard) and hasattr(module, "unshard"):
+            reshard()
+    return model
+
+
 @contextlib.contextmanager
 def as_torchrun_starts_one(job: Job) -> Iterator[None]:
     """While it lasts, a training that distributes by itself finds what ``torchrun --nproc-per-node=1`` would give it,

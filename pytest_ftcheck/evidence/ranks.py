@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from .evidence import Evidence
 
-# Where an epoch is one update: a second and a third, by when unused parameters and drifting buffers show.
-WHOLE_STEPS = 3
-# Where an epoch is several updates: so many epochs.
-EPOCHS = 3
+# Where an epoch is one update: a second, by when unused parameters and drifting buffers show.
+WHOLE_STEPS = 2
+# Where an epoch is several updates: so many at most, and so many epochs.
+UPDATES, EPOCHS = 3, 2
 IGNORED = -100
 
 
@@ -41,14 +41,8 @@ class Processes:
 
 
 def processes(evidence: Evidence) -> Processes:
-    """Made once for all checks. NotApplicable where the recipe trains in one process."""
-    refuse_one_process(evidence)
+    """Made once for all checks of a recipe of several processes."""
     return evidence.once("processes", lambda: _processes(evidence))
-
-
-def refuse_one_process(evidence: Evidence) -> None:
-    if evidence.recipe.processes == 1:
-        raise NotApplicable("the recipe trains in one process (Recipe.processes)")
 
 
 def _processes(evidence: Evidence) -> Processes:
@@ -57,7 +51,7 @@ def _processes(evidence: Evidence) -> Processes:
     recipe = evidence.recipe
     count = recipe.batch_size * recipe.accumulation * recipe.processes
     rows = rows_of(recipe, "train_data")
-    epoch = min(EPOCHS, _available(rows, count) // count)
+    epoch = min(UPDATES, _available(rows, count) // count)
     alone: dict[str, Any] = {"processes": 1, "batch_size": count, "accumulation": 1}
     whole = recipe.replace(train_data=uneven(first(rows, count)))
     phases = [
@@ -124,8 +118,7 @@ class Checkpoint:
 
 
 def checkpoint(evidence: Evidence) -> Checkpoint:
-    """Made once. NotApplicable where the recipe trains in one process."""
-    refuse_one_process(evidence)
+    """Made once."""
     return evidence.once("checkpoint of several processes", lambda: _checkpoint(evidence))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from ..distributed.world import local
+from ..distributed.world import in_parts, local
 from ..run import ParameterTensor
 from ..theory.parameters import base_name
 from .events import Watcher
@@ -74,7 +74,7 @@ class ParameterWatch(Watcher):
                 gradient=name in self._with_gradient,
                 moved=name in self._before and digest(parameter) != self._before[name],
             )
-            for name, parameter in self._model.named_parameters()
+            for name, parameter in in_parts(self._model).named_parameters()
         )
 
 
