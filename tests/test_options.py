@@ -186,7 +186,7 @@ def test_a_wrong_value_ends_the_session_with_one_line(
         ("ftcheck_steps = 0", "ERROR: ini option ftcheck_steps is '0'; allowed: a whole number of at least 1"),
         ("ftcheck_require_gpu = perhaps", "ERROR: ini option ftcheck_require_gpu is not of its type bool: *perhaps*"),
         ("ftcheck_audit = full", "ERROR: ini option ftcheck_audit is 'full'; allowed: recipe, stack, off"),
-        ("ftcheck_oom = twice", "ERROR: ini option ftcheck_oom is 'twice'; allowed: retry, fail"),
+        ("ftcheck_oom = twice", "ERROR: ini option ftcheck_oom is 'twice'; allowed: retry, off"),
         ("ftcheck_device = tpu", "ERROR: ini option ftcheck_device is 'tpu'; allowed: auto, cpu, cuda, cuda:N"),
     ],
 )
