@@ -67,8 +67,8 @@ class Log:
 
     to_be_cleared = False
 
-    def __init__(self, reporter: Any) -> None:
-        self._reporter = reporter
+    def __init__(self, config: pytest.Config, reporter: Any) -> None:
+        self._writer, self._reporter = config.get_terminal_writer(), reporter
         # (worker, test) -> after how long its next line is due.
         self._due_s: dict[tuple[str, str], float] = {}
 
@@ -80,6 +80,9 @@ class Log:
 
     def write(self, text: str) -> None:
         """Write lines, from the beginning of one."""
+        self._reporter.ensure_newline()
+        if self._writer.width_of_current_line:  # dots of workers, of which the reporter does not know
+            self._reporter.write("\n")
         for line in text.splitlines():
             self._reporter.write_line(line)
         self._reporter.flush()
@@ -108,13 +111,13 @@ def display_of(config: pytest.Config) -> Display | None:
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or reporter.verbosity < 0:
         return None
-    return Line(config, reporter) if _is_ours_alone(config, reporter) else Log(reporter)
+    return Line(config, reporter) if _is_ours_alone(config, reporter) else Log(config, reporter)
 
 
 def _is_ours_alone(config: pytest.Config, reporter: Any) -> bool:
     """Whether the screen is a terminal that understands cursor movements, and shows what pytest writes and no more."""
     in_ci = os.environ.get("CI") or os.environ.get("BUILD_NUMBER")
-    moves = reporter.isatty and os.environ.get("TERM", "dumb") != "dumb" and not in_ci
+    moves = reporter.isatty and os.environ.get("TERM", "") not in ("", "dumb") and not in_ci
     captures = config.getoption("capture") in ("fd", "sys")
     logs = config.getini("log_cli") or config.getoption("log_cli_level", None)
     # A reporter of another plugin's (sugar, rich) has its own ways with the screen.
