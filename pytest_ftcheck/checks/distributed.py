@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import NotApplicable, TrainingError
-from ..evidence.ranks import processes
+from ..evidence.ranks import one_update_an_epoch, several_updates_an_epoch
 from ..evidence.windows import dot, norm
 from ..theory.differences import first_few
 from .check import Finding, check
@@ -48,7 +48,7 @@ UNUSED = re.compile(r"finished reduction in the prior iteration|find_unused_para
 )
 def no_unused_parameter_stops_a_rank(evidence: Evidence) -> Iterator[Finding]:
     try:
-        processes(evidence)
+        one_update_an_epoch(evidence)
     except TrainingError as error:
         if not UNUSED.search(str(error)):
             raise
@@ -72,7 +72,7 @@ def no_unused_parameter_stops_a_rank(evidence: Evidence) -> Iterator[Finding]:
     cost="training",
 )
 def gradients_are_synchronised(evidence: Evidence) -> Iterator[Finding]:
-    found = _apart(processes(evidence).whole, "gradients")
+    found = _apart(one_update_an_epoch(evidence).several, "gradients")
     if found is None:
         return
     update, names, total = found
@@ -93,7 +93,7 @@ def gradients_are_synchronised(evidence: Evidence) -> Iterator[Finding]:
     cost="training",
 )
 def ranks_stay_identical(evidence: Evidence) -> Iterator[Finding]:
-    ranks = processes(evidence).whole
+    ranks = one_update_an_epoch(evidence).several
     starts = [record.replicated(record.start) for record in ranks.records]
     names = _differing(starts)
     if names:
@@ -134,20 +134,20 @@ def ranks_stay_identical(evidence: Evidence) -> Iterator[Finding]:
     cost="training",
 )
 def several_processes_equal_one(evidence: Evidence) -> Iterator[Finding]:
-    made = processes(evidence)
-    if _apart(made.whole, "gradients") is not None:
+    made = one_update_an_epoch(evidence)
+    if _apart(made.several, "gradients") is not None:
         raise NotApplicable("the ranks' gradients differ, which another check says")
-    if _rows_of(made.whole, 0, 1) != _rows_of(made.one, 0, 1):
+    if _rows_of(made.several, 0, 1) != _rows_of(made.one, 0, 1):
         raise NotApplicable("the processes see other rows than one process does, which another check says")
-    near = max(record.near for record in (*made.whole.records, *made.one.records))
-    expected, found = made.one.named("gradient/"), made.whole.named("gradient/")
+    near = max(record.near for record in (*made.several.records, *made.one.records))
+    expected, found = made.one.named("gradient/"), made.several.named("gradient/")
     if not norm(expected) > 0:
         raise NotApplicable("the gradient of the first update is zero or was not seen")
     distance = _distance(expected, found)
     if not distance <= near:
         yield _other_gradient(made, expected, found, distance, near)
         return
-    losses = [record.updates[0].loss for record in made.whole.records]
+    losses = [record.updates[0].loss for record in made.several.records]
     one = made.one.records[0].updates[0].loss
     if not any(abs(value - one) <= near * abs(one) for value in (sum(losses) / len(losses), sum(losses))):
         yield Finding(
@@ -169,9 +169,9 @@ def several_processes_equal_one(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _other_gradient(made: Processes, expected: Tensors, found: Tensors, distance: float, near: float) -> Finding:
-    count = len(made.whole.records)
+    count = len(made.several.records)
     factor = dot(found, expected) / dot(expected, expected)
-    tokens = [record.updates[0].tokens for record in made.whole.records]
+    tokens = [record.updates[0].tokens for record in made.several.records]
     labels = f"labels that count, by rank: {', '.join(map(str, tokens))}"
     if factor > 0 and _distance({n: factor * t for n, t in expected.items()}, found) <= near:
         too_small = factor < 1
@@ -196,7 +196,7 @@ def _other_gradient(made: Processes, expected: Tensors, found: Tensors, distance
 
 def _way_apart(made: Processes) -> float:
     """How far the weights end from those of one process, relative to how far those went."""
-    begin, one, several = made.one.named("start/"), made.one.named("final/"), made.whole.named("final/")
+    begin, one, several = made.one.named("start/"), made.one.named("final/"), made.several.named("final/")
     common = begin.keys() & one.keys() & several.keys()
     went = norm({name: one[name].double() - begin[name].double() for name in common})
     return norm({name: one[name].double() - several[name].double() for name in common}) / went if went > 0 else 0.0
@@ -211,10 +211,8 @@ def _way_apart(made: Processes) -> float:
     cost="training",
 )
 def each_row_on_one_rank(evidence: Evidence) -> Iterator[Finding]:
-    made = processes(evidence)
-    ranks, one, epoch = made.whole, made.one, 1
-    if made.several is not None and made.ordered is not None:
-        ranks, one, epoch = made.several, made.ordered, made.epoch
+    made = several_updates_an_epoch(evidence)
+    ranks, one, epoch = made.several, made.one, made.epoch
     expected = _rows_of(one, 0, epoch)
     if not expected or expected != _rows_of(one, epoch, 2 * epoch):
         raise NotApplicable("one process does not see every row once an epoch (packing, or a stream)")
@@ -244,15 +242,13 @@ def each_row_on_one_rank(evidence: Evidence) -> Iterator[Finding]:
     cost="training",
 )
 def epochs_are_shuffled_anew(evidence: Evidence) -> Iterator[Finding]:
-    made = processes(evidence)
-    if made.several is None or made.ordered is None:
-        raise NotApplicable("too few rows for epochs of several updates")
+    made = several_updates_an_epoch(evidence)
     orders = [_orders(made.several, rank, made.epoch) for rank in range(len(made.several.records))]
     if not all(len(order) > 1 for order in orders):
         raise NotApplicable("the ranks see no whole epochs of rows")
     again = all(order[0] == other for order in orders for other in order[1:])
     samplers = [epochs for record in made.several.records for epochs in record.epochs]
-    if not again or not (any(map(_repeats, samplers)) or len(set(_orders(made.ordered, 0, made.epoch))) > 1):
+    if not again or not (any(map(_repeats, samplers)) or len(set(_orders(made.one, 0, made.epoch))) > 1):
         return
     yield Finding(
         summary=f"all {len(orders[0])} epochs have the same order of rows on every rank",
@@ -270,7 +266,7 @@ def epochs_are_shuffled_anew(evidence: Evidence) -> Iterator[Finding]:
     cost="training",
 )
 def wrapped_as_it_trains(evidence: Evidence) -> Iterator[Finding]:
-    record = processes(evidence).whole.records[0]
+    record = one_update_an_epoch(evidence).several.records[0]
     if record.outside:
         yield Finding(
             summary=f"{len(record.outside)} trainable parameters are not in the wrapper: {first_few(record.outside)}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,56 +28,63 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Processes:
-    """``whole``: every epoch is one update, whose rows are all there are, so that no order of theirs matters; ``one``
-    is the same in a single process, in one batch. ``several``: epochs of ``epoch`` updates; ``ordered`` is the same in a
-    single process. Both None where there are too few rows.
+    """The ranks of a training of ``several`` processes, and of the same in ``one``, which takes the rows of all in one
+    batch. ``epoch`` is how many updates an epoch has.
     """
 
-    whole: Ranks
+    several: Ranks
     one: Ranks
-    several: Ranks | None
-    ordered: Ranks | None
     epoch: int
 
 
-def processes(evidence: Evidence) -> Processes:
-    """Made once for all checks of a recipe of several processes."""
-    return evidence.once("processes", lambda: _processes(evidence))
+def one_update_an_epoch(evidence: Evidence) -> Processes:
+    """A training in which every epoch is one update, whose rows are all there are, so that no order of theirs matters.
+    Made once. NotApplicable where there are too few rows, as below.
+    """
+    return evidence.once("one update an epoch", lambda: _trained(evidence, 1, WHOLE_STEPS, uneven))
 
 
-def _processes(evidence: Evidence) -> Processes:
+def several_updates_an_epoch(evidence: Evidence) -> Processes:
+    """A training of several short epochs. Made once."""
+
+    def make() -> Processes:
+        epoch = min(UPDATES, len(_rows(evidence)) // _of_an_update(evidence))
+        if epoch == 1:
+            raise NotApplicable("train_data has too few rows for epochs of several updates")
+        return _trained(evidence, epoch, EPOCHS * epoch, lambda rows: rows)
+
+    return evidence.once("several updates an epoch", make)
+
+
+def _trained(evidence: Evidence, epoch: int, steps: int, prepared: Callable[[Any], Any]) -> Processes:
     from ..distributed.traced import trace
 
-    recipe = evidence.recipe
-    count = recipe.batch_size * recipe.accumulation * recipe.processes
-    rows = rows_of(recipe, "train_data")
-    epoch = min(UPDATES, _available(rows, count) // count)
-    alone: dict[str, Any] = {"processes": 1, "batch_size": count, "accumulation": 1}
-    whole = recipe.replace(train_data=uneven(first(rows, count)))
+    count = _of_an_update(evidence)
+    several = evidence.recipe.replace(train_data=prepared(first(_rows(evidence), epoch * count)))
+    one = several.replace(processes=1, batch_size=count, accumulation=1)
     phases = [
-        Phase("one process", whole.replace(**alone), 1, WHOLE_STEPS, trace),
-        Phase("several processes", whole, recipe.processes, WHOLE_STEPS, trace),
+        Phase("one process", one, 1, steps, trace),
+        Phase("several processes", several, several.processes, steps, trace),
     ]
-    if epoch > 1:
-        longer = recipe.replace(train_data=first(rows, epoch * count))
-        steps = EPOCHS * epoch
-        phases += [
-            Phase("epochs in one process", longer.replace(**alone), 1, steps, trace),
-            Phase("epochs in several processes", longer, recipe.processes, steps, trace),
-        ]
     with launched(evidence.method_name, evidence.seed, evidence.device, phases, evidence.time_limit_s) as folders:
-        one, whole_ranks, *others = [read(ranks) for ranks in folders.values()]
-    ordered, several = others or (None, None)
-    return Processes(whole_ranks, one, several, ordered, epoch)
+        alone, together = (read(ranks) for ranks in folders.values())
+    return Processes(together, alone, epoch)
 
 
-def _available(rows: Any, count: int) -> int:
-    """How many rows there are. NotApplicable where that cannot be told, or they are fewer than one update takes."""
+def _of_an_update(evidence: Evidence) -> int:
+    """How many rows all processes together take for an update."""
+    recipe = evidence.recipe
+    return recipe.batch_size * recipe.accumulation * recipe.processes
+
+
+def _rows(evidence: Evidence) -> Any:
+    """The training data. NotApplicable where they have no length, or are fewer than one update takes."""
+    rows, count = rows_of(evidence.recipe, "train_data"), _of_an_update(evidence)
     if isinstance(rows, Mapping) or not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):
         raise NotApplicable("the training data have no length")
     if len(rows) < count:
         raise NotApplicable(f"train_data has {len(rows)} rows; an update of all processes takes {count}")
-    return len(rows)
+    return rows
 
 
 def uneven(rows: Any) -> Any:
