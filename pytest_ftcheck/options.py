@@ -164,9 +164,7 @@ OPTIONS = (
     Option("checks", "string", _names, "Checks to run, by id or theme, with commas between them", "NAMES"),
     Option("methods", "string", _names, "Methods to run checks on (default: full,lora)", "NAMES"),
     Option("expected-failures", "linelist", _reasons, "A check that an audit may fail, and why", "'ID: REASON'"),
-    Option(
-        "time-limit", "string", _seconds, "Seconds that a run, or a check's training (300), may take", "SECONDS"
-    ),
+    Option("time-limit", "string", _seconds, "Seconds that a run, or a check's training (300), may take", "SECONDS"),
     Option(
         "sabotage",
         "string",
