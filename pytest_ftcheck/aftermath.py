@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from .budget import BUDGET
 from .errors import FtcheckError
 from .failures import is_out_of_memory, one_line
 from .report.units import size
@@ -25,18 +26,19 @@ ADVICE = "a smaller batch with more accumulation, gradient checkpointing, shorte
 
 
 def settle(item: pytest.Item, error: BaseException, report: pytest.TestReport) -> None:
-    """Free what the error of a failed test keeps, now that its report is made, and find out whether the device is dead.
+    """Free what the error of a test keeps, now that its report is made, and find out whether the device is dead. What
+    skips a test in the middle is such an error too.
 
     Not before a debugger looks at the frames.
     """
-    dead = _death(error)
+    dead = "" if isinstance(error, pytest.skip.Exception) else _death(error)
     if dead:
         _end_session(item, report, dead)
     if item.config.getoption("usepdb", False):
         return
     errors = list(chain(error))
     if any(is_out_of_memory(one) for one in errors):
-        report.sections.append(("ftcheck: out of memory", "\n".join(_freed(error, dead=bool(dead)))))
+        report.sections.append(("ftcheck: out of memory", "\n".join([*_budget(item), *_freed(error, bool(dead))])))
     elif _is_ours(item) or any(isinstance(one, FtcheckError) for one in errors):
         # A test that fails otherwise holds as much: in sys.last_exc, and in what the session remembers of a training.
         clear_locals(error)
@@ -45,6 +47,15 @@ def settle(item: pytest.Item, error: BaseException, report: pytest.TestReport) -
 def _is_ours(item: pytest.Item) -> bool:
     fixtures = getattr(item, "fixturenames", ())
     return item.get_closest_marker("gpu") is not None or any(name.startswith("ft_") for name in fixtures)
+
+
+def _budget(item: pytest.Item) -> list[str]:
+    """What the test's marker allows it."""
+    budget = item.stash.get(BUDGET, None)
+    if budget is None:
+        return []
+    where = ", ".join(f"cuda:{device}" for device in budget.devices)
+    return [f"the test may take {size(budget.memory_bytes)} of {where}, by its marker gpu(memory=...)"]
 
 
 def _freed(error: BaseException, dead: bool) -> list[str]:

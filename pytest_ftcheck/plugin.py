@@ -289,7 +289,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if marker is not None:
         from .markers import gpu_need, refuse_without_gpu
 
-        refuse_without_gpu(item, gpu_need(item, marker), item.config.stash[SESSION].settings)
+        need, chosen = gpu_need(item, marker), item.config.stash[SESSION].settings
+        refuse_without_gpu(item, need, chosen)
+        if need.memory_bytes and chosen.device != "cpu" and item.get_closest_marker("skip") is None:
+            from .budget import impose
+
+            impose(item, need, chosen)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # when all fixtures have been torn down
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Lift the limit on what a test marked ``gpu(memory=...)`` may allocate."""
+    try:
+        yield
+    finally:
+        if item.get_closest_marker("gpu") is not None:
+            from .budget import lift
+
+            lift(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -311,7 +328,7 @@ def pytest_runtest_makereport(
         from .outcome import annotate
 
         annotate(item, report, made)
-    if call.excinfo is not None and "torch" in sys.modules and not call.excinfo.errisinstance(pytest.skip.Exception):
+    if call.excinfo is not None and "torch" in sys.modules:
         from .aftermath import settle
 
         settle(item, call.excinfo.value, report)

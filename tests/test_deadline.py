@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from pytest_ftcheck.errors import TrainingError
 from pytest_ftcheck.deadline import deadline
+from pytest_ftcheck.errors import TrainingError
 
 
 def test_a_body_that_takes_too_long_is_ended_and_named() -> None:
