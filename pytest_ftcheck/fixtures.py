@@ -147,9 +147,7 @@ def ft_distributed(ft_recipe: Any, ft_device: str, pytestconfig: pytest.Config) 
         try:
             if key not in made:
                 horizon = steps or settings.steps
-                made[key] = train_distributed(
-                    ft_recipe, method, seed, horizon, ft_device, processes, strategy, limit_s
-                )
+                made[key] = train_distributed(ft_recipe, method, seed, horizon, ft_device, processes, strategy, limit_s)
         except FtcheckError as error:
             # Without the frames of this package.
             raise error.with_traceback(None) from None

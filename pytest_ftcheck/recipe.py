@@ -99,12 +99,12 @@ class Recipe:
     ``processes``: ``ft_distributed`` and the checks of the theme "distributed" train with so many, started by torch
     elastic (``torchrun``); everything else trains in one. ``batch_size`` is that of each process, so that an update
     has ``batch_size * accumulation * processes`` rows. ``strategy`` says who distributes: "ddp", "fsdp2" or a function
-    of the model, and ``job.model`` comes wrapped, in a process group, with ``job.rank`` and ``job.processes`` for a loop
-    to divide its rows by; or None, and ``train`` does all that by itself, from the environment that torchrun gives
+    of the model, and ``job.model`` comes wrapped, in a process group, with ``job.rank`` and ``job.processes`` for a
+    loop to divide its rows by; or None, and ``train`` does all that by itself, from the environment that torchrun gives
     (accelerate, a Trainer, ``init_process_group``).
 
-    ``cost`` is a declaration, too: the path of a committed file with the predicted memory and FLOPs of each method, absolute or
-    relative to pytest's root folder (without pytest, the current one). ``--ftcheck-update`` writes it.
+    ``cost`` is a declaration, too: the path of a committed file with the predicted memory and FLOPs of each method,
+    absolute or relative to pytest's root folder (without pytest, the current one). ``--ftcheck-update`` writes it.
     """
 
     model: Callable[[], nn.Module]

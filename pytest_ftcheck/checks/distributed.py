@@ -58,8 +58,8 @@ def no_unused_parameter_stops_a_rank(evidence: Evidence) -> Iterator[Finding]:
             summary=f"{len(unused)} trainable parameters get no gradient, and the next update raises: "
             f"{first_few(unused)}",
             cause="a head, an adapter or a frozen branch that requires gradients and that the loss does not reach",
-            remedy="freeze what is not used (requires_grad_(False)) before wrapping; find_unused_parameters=True hides it"
-            " and walks the graph in every update",
+            remedy="freeze what is not used (requires_grad_(False)) before wrapping; find_unused_parameters=True hides"
+            " it and walks the graph in every update",
         )
 
 
@@ -101,7 +101,7 @@ def ranks_stay_identical(evidence: Evidence) -> Iterator[Finding]:
             summary=f"{len(names)} of {len(starts[0])} parameters differ between the ranks before the first update: "
             f"{first_few(names)}",
             cause="every rank draws its own initial values, and the wrapper did not make them equal",
-            remedy="draw them from one seed on every rank, or wrap after everything is built: wrapping broadcasts rank 0's",
+            remedy="draw them from one seed on every rank, or wrap after everything is built: wrapping sends rank 0's",
         )
     found = _apart(ranks, "parameters")
     if found is not None and not names:
@@ -118,8 +118,8 @@ def ranks_stay_identical(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             summary=f"{len(names)} of {total} buffers differ between the ranks when update {update} begins: "
             f"{first_few(names)}",
-            cause="running statistics of each rank's own rows: broadcast_buffers=False, or a wrapper (FSDP2) that leaves"
-            " buffers alone",
+            cause="running statistics of each rank's own rows: broadcast_buffers=False, or a wrapper (FSDP2) that"
+            " leaves buffers alone",
             remedy="broadcast_buffers=True, SyncBatchNorm, or no running statistics",
         )
 
@@ -161,8 +161,8 @@ def several_processes_equal_one(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             summary=f"after {len(made.one.records[0].updates)} updates the weights are {apart:.3g} of their way from "
             f"those of one process (at most {SAME_WAY:g}); the first gradient is the same",
-            cause="the optimizer steps differ: clipping by each rank's own norm, state of each shard, or a schedule that"
-            " counts processes",
+            cause="the optimizer steps differ: clipping by each rank's own norm, state of each shard, or a schedule"
+            " that counts processes",
             remedy="clip by the norm of all shards (torch.nn.utils.clip_grad_norm_ on the model's own parameters), step"
             " the schedule once an update",
         )
@@ -180,13 +180,13 @@ def _other_gradient(made: Processes, expected: Tensors, found: Tensors, distance
             cause="the gradient is divided by the number of processes twice: the wrapper takes the mean already"
             if too_small
             else "the gradients of the ranks are added up, or the loss is multiplied by the number of processes",
-            remedy="divide once: the wrapper takes the mean of the ranks, so give it a loss per token of all ranks, times"
-            " the number of processes",
+            remedy="divide once: the wrapper takes the mean of the ranks, so give it a loss per token of all ranks,"
+            " times the number of processes",
             evidence=(labels,),
         )
     return Finding(
-        summary=f"the gradient of {count} processes differs by {distance:.3g} of its norm from that of one process on the"
-        f" same rows (at most {near:g})",
+        summary=f"the gradient of {count} processes differs by {distance:.3g} of its norm from that of one process on"
+        f" the same rows (at most {near:g})",
         cause="each rank takes the mean over its own labels, and the mean of those is not the mean over all of them",
         remedy="divide by the labels of all ranks (all_reduce the count), times the number of processes; in a Trainer:"
         " average_tokens_across_devices=True",
@@ -260,7 +260,7 @@ def epochs_are_shuffled_anew(evidence: Evidence) -> Iterator[Finding]:
 @check(
     "wrapped-as-it-trains",
     "distributed",
-    "what is wrapped is what trains: nothing is added, moved or cast later, and the optimizer holds what the wrapper left",
+    "what is wrapped is what trains: nothing is added, moved or cast later, and the optimizer holds what was left",
     controls=[ADAPTER_OUTSIDE, MOVED_AFTER_WRAPPING, OPTIMIZER_BEFORE_WRAPPING],
     needs=["processes"],
     cost="training",
@@ -276,7 +276,7 @@ def wrapped_as_it_trains(evidence: Evidence) -> Iterator[Finding]:
         )
     if record.moved:
         yield Finding(
-            summary=f"{len(record.moved)} trainable parameters have another dtype or device than when they were wrapped: "
+            summary=f"{len(record.moved)} trainable parameters have another dtype or device than when wrapped: "
             f"{first_few(record.moved)}",
             cause="the model was moved or cast after wrapping, whose buckets keep the old dtype and device",
             remedy="model.to(device, dtype) first, wrap then, and make the optimizer last",
@@ -284,7 +284,7 @@ def wrapped_as_it_trains(evidence: Evidence) -> Iterator[Finding]:
     if record.foreign:
         yield Finding(
             summary=f"{record.foreign} parameters of the optimizer are not the model's",
-            cause="the optimizer was made before wrapping: sharding puts new parameters in the places of those it holds",
+            cause="the optimizer was made before wrapping: sharding puts new parameters in place of those it holds",
             remedy="wrap first, and make the optimizer of the wrapped model's parameters",
         )
 

@@ -67,8 +67,8 @@ def _other_logits(model: nn.Module, inputs: dict[str, Any], expected: Any, evide
     apart = float((logits.float().cpu() - expected).abs().max() / expected.abs().max())
     if not apart <= near:
         yield Finding(
-            summary=f"the logits of the checkpoint differ by {apart:.3g} of the largest one (at most {near:g}) from those"
-            f" of the {evidence.recipe.processes} processes that saved it",
+            summary=f"the logits of the checkpoint differ by {apart:.3g} of the largest one (at most {near:g}) from"
+            f" those of the {evidence.recipe.processes} processes that saved it",
             cause="a part of the model is missing from the files: rank 0's shard alone, or what only it had trained",
             remedy="gather the whole state on all ranks first (get_model_state_dict with full_state_dict=True), and let"
             " rank 0 write it",
@@ -79,6 +79,6 @@ def _does_not(what: str, why: str) -> Finding:
     return Finding(
         summary=f"the checkpoint of several processes cannot be {what}: {why.splitlines()[0]}",
         cause="it holds one rank's shard of the parameters, or tensors that are still spread over the ranks",
-        remedy="gather the whole state on all ranks first (get_model_state_dict with full_state_dict=True), and let rank"
-        " 0 write it",
+        remedy="gather the whole state on all ranks first (get_model_state_dict with full_state_dict=True), and let"
+        " rank 0 write it",
     )

@@ -112,7 +112,7 @@ class Wrappers:
             self._wrapped = True
             self._held |= {id(p): (p, _place(p)) for p in module.parameters() if p.requires_grad}
 
-        DistributedDataParallel.__init__ = made  # type: ignore[method-assign]
+        DistributedDataParallel.__init__ = made  # type: ignore[method-assign, assignment]
 
     def _patch_sampler(self) -> None:
         from torch.utils.data import DistributedSampler

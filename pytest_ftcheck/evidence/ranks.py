@@ -95,13 +95,14 @@ def uneven(rows: Any) -> Any:
         return rows
     rows = list(rows)
     counts = {_supervised(row) for row in rows}
-    if len(counts) > 1 or None in counts or min(counts, default=0) < 3:
+    few = any(count is None or count < 3 for count in counts)
+    if len(counts) != 1 or few:
         return rows
     return [_first_ignored(row, 1 + index % 3 * (len(row["labels"]) // 4)) for index, row in enumerate(rows)]
 
 
 def _supervised(row: Any) -> int | None:
-    labels = row.get("labels") if isinstance(row, Mapping) else None
+    labels: Any = row.get("labels") if isinstance(row, Mapping) else None
     if not hasattr(labels, "__len__") or isinstance(labels, str) or getattr(labels, "ndim", 1) != 1:
         return None
     return sum(int(label) != IGNORED for label in labels)

@@ -47,7 +47,7 @@ def test_a_recipe_that_cannot_be_sent_to_one_is_told_by_its_part(monkeypatch: py
     recipe = tiny_recipe(processes=2, strategy="ddp", train_data=(row for row in ()))
     phase = Phase("measured", recipe, 2, 2, measure)
     with (
-        pytest.raises(TrainingError, match=r"its processes cannot be started: Recipe.train_data \(generator\) cannot be"),
+        pytest.raises(TrainingError, match=r"processes cannot be started: Recipe.train_data \(generator\) cannot be"),
         launched("lora", 0, "cpu", [phase], 120.0),
     ):
         pass
