@@ -48,8 +48,13 @@ class Allowance:
         return dataclasses.replace(run, retried=f"{retried} after out of memory")
 
     def _run(self, request: Request, recipe: Recipe) -> Run:
-        from .execution import execute  # imports torch, which runs that are remembered or stored do not need
+        from .execution import (  # imports torch, which runs that are remembered or stored do not need
+            execute,
+            import_what_optimizers_import,
+        )
 
+        if self.time_limit_s is not None:
+            import_what_optimizers_import()
         with deadline(self.time_limit_s, f"{request.method}: the run of {request.steps} updates"):
             return execute(recipe, request.method, request.seed, request.steps, request.device)
 

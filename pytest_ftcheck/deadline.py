@@ -11,7 +11,7 @@ from typing import Any
 from .errors import TimeLimitError
 from .watchdog import watched
 
-# The alarm rings again after this long, for code that catches everything and goes on.
+# The alarm rings again after this long at least, for code that catches everything and goes on.
 AGAIN_S = 2.0
 # How long code that is still in a native call when the alarm rings may take to return from it, and to clear up: a large
 # kernel or a compilation does, a hang does not.
@@ -40,7 +40,7 @@ def deadline(seconds: float | None, what: str) -> Iterator[None]:
 
     with watched(seconds, GRACE_S, what):
         signal.signal(signal.SIGALRM, expired)
-        signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds, AGAIN_S))
+        signal.setitimer(signal.ITIMER_REAL, seconds, max(AGAIN_S, min(seconds, GRACE_S / 3)))
         try:
             yield
         except _Expired:

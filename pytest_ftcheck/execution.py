@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import gc
+import importlib
 import inspect
 import tempfile
 from collections.abc import Callable, Sequence
@@ -73,6 +75,14 @@ def observed(
         optimizers=seen.optimizers,
         environment=current_environment(device),
     )
+
+
+def import_what_optimizers_import() -> None:
+    """An optimizer's first step imports torch's compiler, for seconds; a time limit that ends in the middle of that
+    leaves modules in pieces for the rest of the process.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torch._dynamo")
 
 
 def _observed_pass(

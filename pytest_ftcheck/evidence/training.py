@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..deadline import deadline
 from ..distributed.world import ALONE, World
 from ..errors import TrainingError
-from ..execution import build_job, train_job
+from ..execution import build_job, import_what_optimizers_import, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
 from ..observers.trace import Trace
@@ -140,16 +139,6 @@ def carry_out(
     if states is not None:
         states.training_ended()
     return Training(job, trace, declared, before, after, base_state, folder, states, left, given)
-
-
-def import_what_optimizers_import() -> None:
-    """An optimizer's first step imports torch's compiler, for seconds; a time limit that ends in the middle of that
-    leaves modules in pieces for the rest of the process.
-    """
-    import importlib
-
-    with contextlib.suppress(ImportError):
-        importlib.import_module("torch._dynamo")
 
 
 def _interventions(change: Variation) -> list[Watcher]:
