@@ -38,7 +38,7 @@ BUGS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-# In full, too, where no two loops that wrap alike need be tried (all were: docs/distributed.md).
+# In full, too, where no two loops that wrap alike need be tried.
 TRIED = [(loop, "lora") for loop in SOUND] + [(loop, "full") for loop in ("fsdp2", "own-ddp", "trainer")]
 
 
