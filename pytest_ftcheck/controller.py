@@ -29,8 +29,8 @@ class Controller:
         self._records: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self._executed_on_gpu = 0
         self._tally = Tally()
-        # Of workers: where they say which tests are ours.
-        self._board: Board | None = None
+        # Of workers: where they say which tests are ours, and how their trainings go on; made when the first is set up.
+        self.board: Board | None = None
         self._has_panel = False
         self._history: list[str] = []
         self._failures: list[str] = []
@@ -48,25 +48,25 @@ class Controller:
         """Let a worker know where it may leave word."""
         from .board import Board
 
-        self._board = self._board or Board.new()
-        node.workerinput[BOARD] = str(self._board.folder)
+        self.board = self.board or Board.new()
+        node.workerinput[BOARD] = str(self.board.folder)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
         """Where workers have tests of ours, show how their trainings go on."""
-        if self._board is None or self._has_panel or self._board.read(TESTS) is None:
+        if self.board is None or self._has_panel or self.board.read(TESTS) is None:
             return
         from .progress.panel import Panel
         from .progress.terminal import display_of
 
         self._has_panel, display = True, display_of(node.config)
         if display is not None:
-            node.config.pluginmanager.register(Panel(self._board, display), "ftcheck-panel")
+            node.config.pluginmanager.register(Panel(self.board, display), "ftcheck-panel")
 
     def pytest_unconfigure(self) -> None:
         """Leave no folder behind."""
-        if self._board is not None:
-            self._board.close()
+        if self.board is not None:
+            self.board.close()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -90,8 +90,8 @@ class Controller:
 
     def _selected(self, session: pytest.Session) -> list[str]:
         """The node ids of all tests that use the plugin and were not deselected."""
-        if self._board is not None:
-            return self._board.read(TESTS) or []
+        if self.board is not None:
+            return self.board.read(TESTS) or []
         return ours(getattr(session, "items", []))
 
     def _write_accepted(self) -> None:

@@ -109,9 +109,11 @@ def pytest_configure(config: pytest.Config) -> None:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
         _keep_history(config, chosen)
-        config.pluginmanager.register(Controller(config), "ftcheck-controller")
+        controller = Controller(config)
+        config.pluginmanager.register(controller, "ftcheck-controller")
         config.pluginmanager.register(Crashes(), "ftcheck-crashes")
-    _share_the_work(config, chosen)
+        if config.getoption("tx", None):
+            _share_the_work(config, chosen, controller)
 
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)  # before pytest-xdist's own answer
@@ -122,18 +124,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return worker_count(config, settings(config))
 
 
-def _share_the_work(config: pytest.Config, chosen: Settings) -> None:
-    """Where pytest-xdist has workers: divide GPUs and tests among them."""
-    if not (hasattr(config, "workerinput") or config.getoption("tx", None)):
-        return
+def _share_the_work(config: pytest.Config, chosen: Settings, controller: Controller) -> None:
+    """Divide GPUs and tests among the workers of pytest-xdist."""
     from .leasing.workers import Leasing, wants_gpus
-    from .scheduling.hooks import join
+    from .scheduling.hooks import Distribution
 
-    leasing = None
-    if not hasattr(config, "workerinput") and wants_gpus(config, chosen):
-        leasing = Leasing()
+    leasing = Leasing(config) if wants_gpus(config, chosen) else None
+    if leasing is not None:
         config.pluginmanager.register(leasing, "ftcheck-leasing")
-    join(config, leasing)
+    config.pluginmanager.register(Distribution(controller, leasing), "ftcheck-distribution")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -260,15 +259,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)  # before xdist tells the controller that it has collected
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """On a worker, say which tests are ours: when it dies there is no report that could."""
+    """On a worker, say which tests are ours (when it dies there is no report that could), and what they need."""
     folder: str | None = getattr(session.config, "workerinput", {}).get(BOARD)
     tests = ours(session.items) if folder else []
     if folder and tests:
         from .board import Board
+        from .scheduling.plan import post_plan
 
         board = Board(Path(folder))
         board.open()
         board.post(TESTS, tests)
+        post_plan(board, session.items)
 
 
 @pytest.hookimpl(tryfirst=True)

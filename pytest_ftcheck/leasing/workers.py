@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from ..options import Settings
-from .inventory import inventory
+from .inventory import Inventory, inventory
 from .leases import Leases, names_of
 
 # What a worker is told of its lease, besides what its environment shows.
 KEY = "ftcheck_lease"
+FOUND = pytest.StashKey[Inventory]()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Lease:
 class Leasing:
     """The hooks of a session whose workers own GPUs."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
         self.leases: Leases | None = None
         self._owners: dict[str, str] = {}
         # By what CUDA_VISIBLE_DEVICES says: a worker that takes another's place has the same.
@@ -57,7 +59,7 @@ class Leasing:
     def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
         """Divide the GPUs among the workers on this machine."""
         here = [spec for spec in specs if spec.popen]
-        self.leases = Leases.of(inventory())
+        self.leases = Leases.of(_inventory(self._config))
         for spec, share in zip(here, self.leases.share(len(here)), strict=True):
             spec.env[self.leases.variable] = names_of(share)
             self._sizes[names_of(share)] = tuple(gpu.memory_bytes for gpu in share)
@@ -104,8 +106,15 @@ def worker_count(config: pytest.Config, settings: Settings) -> int | None:
     """What ``-n auto`` means: a worker for each free GPU; None where that is no matter of ours."""
     if not wants_gpus(config, settings) or os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None
-    found = inventory()
+    found = _inventory(config)
     return max(1, len(found.free)) if found.gpus else None
+
+
+def _inventory(config: pytest.Config) -> Inventory:
+    """The driver is asked once in a session."""
+    if FOUND not in config.stash:
+        config.stash[FOUND] = inventory()
+    return config.stash[FOUND]
 
 
 def lease_of(config: pytest.Config) -> Lease | None:

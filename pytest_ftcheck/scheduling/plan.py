@@ -1,24 +1,22 @@
 """What the scheduler must know of each test, which only workers see: they collect, and the controller distributes.
 
-A worker writes it to a file before it reports what it has collected; all workers collect the same.
+A worker posts it on the session's board before it reports what it has collected; all workers collect the same.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pytest
 
 from ..audit import AGAINST, AuditItem
+from ..board import Board
 from ..markers import GpuNeed, gpu_need
 from ..parametrize import plan_of
 
+# What the notice is called.
+PLAN = "plan"
 # Trainings that a fixture stands for, with three seeds; the first that a test has counts.
 TRAININGS = {"ft_pair": 6, "ft_check": 4, "ft_compare": 4, "ft_benchmark": 2, "ft_full": 1, "ft_lora": 1, "ft_run": 1}
 # What is timed shares neither its GPU nor, on a machine without one, the CPU.
@@ -72,23 +70,17 @@ def _unit(item: pytest.Item) -> tuple[str, int]:
     return f"{file}::{'+'.join(arms)}[{parameters}]", TRAININGS[arms[0]]
 
 
-def write_plan(folder: Path, items: Sequence[pytest.Item]) -> None:
-    """Leave the plan of ``items`` in ``folder``, unless no test among them is a matter of ours."""
+def post_plan(board: Board, items: Iterable[pytest.Item]) -> None:
+    """Post the plan of ``items``, unless no test among them has to be planned."""
     plan = [planned(item) for item in items]
-    if not any(one.unit or one.gpus for one in plan):
-        return
-    with contextlib.suppress(OSError):
-        # Not the controller's machine, or one without room: tests are then distributed without a plan.
-        handle, temporary = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(plan, file)
-        os.replace(temporary, folder / "plan.json")
+    if any(one.unit or one.gpus for one in plan):
+        board.post(PLAN, plan)
 
 
-def read_plan(folder: Path, count: int) -> list[Planned] | None:
+def read_plan(board: Board, count: int) -> list[Planned] | None:
     """The plan of ``count`` collected tests; None where no worker had anything to plan, or none that fits."""
     try:
-        plan = [Planned(*one) for one in json.loads((folder / "plan.json").read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
+        plan = [Planned(*one) for one in board.read(PLAN) or ()]
+    except TypeError:
         return None
-    return plan if len(plan) == count else None
+    return plan if plan and len(plan) == count else None

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from ..board import Board
 from .plan import read_plan
 from .unit import units_of
 from .units import Owned, UnitScheduling
 
 
 class Scheduling:
-    """Collects as ``--dist load`` does; when all workers have collected, the plan in ``folder`` decides who goes on.
+    """Collects as ``--dist load`` does; when all workers have collected, the plan on the ``board`` decides who goes on.
 
     ``seconds`` is what earlier sessions took for tests, by node id.
     """
 
-    def __init__(self, loading: Any, folder: Path, seconds: Mapping[str, float], owned: Owned) -> None:
+    def __init__(self, loading: Any, board: Board, seconds: Mapping[str, float], owned: Owned) -> None:
         self._now = loading
-        self._folder, self._known, self._owned = folder, seconds, owned
+        self._board, self._known, self._owned = board, seconds, owned
         self._decided = False
 
     @property
@@ -71,7 +71,7 @@ class Scheduling:
     def _decide(self, collections: Mapping[Any, Sequence[str]]) -> None:
         ids, *others = collections.values()
         # Workers that collected different tests end the session, with an explanation, in pytest-xdist.
-        plan = read_plan(self._folder, len(ids)) if all(other == ids for other in others) else None
+        plan = read_plan(self._board, len(ids)) if all(other == ids for other in others) else None
         if plan is not None:
             nodes = list(collections)
             units = units_of(ids, plan, self._known, len(nodes))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_ftcheck.scheduling.plan import Planned, planned, read_plan, write_plan
+from pytest_ftcheck.board import Board
+from pytest_ftcheck.scheduling.plan import Planned, planned, post_plan, read_plan
 from pytest_ftcheck.scheduling.unit import Unit, units_of
 
 FILE = """
@@ -102,17 +103,19 @@ def test_all_that_is_compared_with_a_commit_stays_on_one_worker_and_is_alone(pyt
 
 def test_a_plan_is_read_as_it_was_written_and_only_where_it_fits(pytester: pytest.Pytester, tmp_path: Path) -> None:
     items, _ = pytester.inline_genitems(pytester.makepyfile(test_it=FILE))
-    assert read_plan(tmp_path, len(items)) is None
-    write_plan(tmp_path, items)
-    assert read_plan(tmp_path, len(items)) == [planned(item) for item in items]
-    assert read_plan(tmp_path, len(items) + 1) is None
-    (tmp_path / "plan.json").write_text("[[")
-    assert read_plan(tmp_path, len(items)) is None
+    board = Board(tmp_path)
+    assert read_plan(board, len(items)) is None
+    post_plan(board, items)
+    assert read_plan(board, len(items)) == [planned(item) for item in items]
+    assert read_plan(board, len(items) + 1) is None
+    for damaged in ("[[", "[1]"):
+        (tmp_path / "plan.json").write_text(damaged)
+        assert read_plan(board, len(items)) is None
 
 
 def test_where_no_test_is_a_matter_of_ours_nothing_is_planned(pytester: pytest.Pytester, tmp_path: Path) -> None:
     items, _ = pytester.inline_genitems(pytester.makepyfile("def test_plain(): pass"))
-    write_plan(tmp_path, items)
+    post_plan(Board(tmp_path), items)
     assert list(tmp_path.iterdir()) == []
 
 
