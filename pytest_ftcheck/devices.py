@@ -8,13 +8,14 @@ import os
 from dataclasses import dataclass
 
 from .errors import DeviceError
+from .leasing.gpu import BUSY_SHARE
 
 # The driver's library, by which a machine without a GPU is known without the seconds that importing torch takes.
 DRIVERS = ("libcuda.so.1", "libcuda.so", "nvcuda.dll", "libamdhip64.so", "libamdhip64.so.6", "amdhip64.dll")
 
-# Beyond a quarter in use by others, a training has not the memory that the GPU's size promises. What is timed shares
-# with nobody: but for this process's own context, which takes some hundred MB, and a desktop's windows.
-SHARED, ALONE_BYTES = 0.25, 1.5 * 2**30
+# What is timed shares with nobody: but for this process's own context, which takes some hundred MB, and a desktop's
+# windows.
+ALONE_BYTES = 1.5 * 2**30
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def crowd(number: int, exclusive: bool = False) -> str | None:
         return None
     free, total = torch.cuda.mem_get_info(number)
     others = total - free - torch.cuda.memory_reserved(number)
-    limit = ALONE_BYTES if exclusive else SHARED * total
+    limit = ALONE_BYTES if exclusive else BUSY_SHARE * total
     if others <= limit:
         return None
     return (

@@ -19,7 +19,7 @@ def exclusively(lock_file: Path) -> Iterator[bool]:
         yield False
         return
     except OSError:
-        # A folder that cannot be written has no locks, and keeps no runs: everybody trains for themselves.
+        # A folder that cannot be written has no locks: everybody goes on as if alone.
         yield True
         return
     try:

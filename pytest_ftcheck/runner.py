@@ -111,7 +111,7 @@ class Runner:
     def again(self, request: Request) -> Run:
         """The run, trained anew whatever is remembered or stored."""
         __tracebackhide__ = True
-        return _sound(request, self._carry_out(request))
+        return _sound(request, self._allowance.run(request))
 
     def _result(self, request: Request) -> Run:
         __tracebackhide__ = True
@@ -151,7 +151,7 @@ class Runner:
     def _train(self, identity: Any, request: Request, key: str | None = None) -> bool:
         try:
             with recorded_reads() as reads:
-                run = self._carry_out(request)
+                run = self._allowance.run(request)
         except FtcheckError as error:
             self._done[identity] = error
             return True
@@ -159,10 +159,6 @@ class Runner:
             self._store.write(key, run, reads)
         self._remember(identity, run)
         return True
-
-    def _carry_out(self, request: Request) -> Run:
-        __tracebackhide__ = True
-        return self._allowance.run(request)
 
     def _remember(self, identity: Any, run: Run) -> None:
         self._done[identity] = run

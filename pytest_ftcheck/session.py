@@ -59,12 +59,11 @@ class Session:
     def runner(self, shared_folder: Callable[[], Path]) -> Runner:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
         if self._runner is None:
-            self._watch()
+            self._expect_trainings()
             from .allowance import Allowance
             from .runner import Runner
             from .store import RunStore, open_store
 
-            self._admit_audience()
             chosen = self.settings
             store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
             allowance = Allowance(chosen.time_limit, retries=chosen.oom == "retry")
@@ -76,8 +75,7 @@ class Session:
         from .evidence.evidence import Evidence
 
         if recipe is not self._audited:
-            self._admit_audience()
-            self._watch()
+            self._expect_trainings()
             self.release()
             self._audited = recipe
         if (method, device) not in self._evidence:
@@ -119,16 +117,13 @@ class Session:
         self._predictions.append((recipe, method, gpu, prediction))
         return prediction
 
-    def _admit_audience(self) -> None:
-        """From the first training on somebody is told how it goes on."""
+    def _expect_trainings(self) -> None:
+        """From now on somebody is told how trainings go on, and what hangs in one is ended."""
         if self._audience is None and (audience := self.make_audience()) is not None:
             from .progress.audience import admit
 
             self._audience = audience
             admit(audience)
-
-    def _watch(self) -> None:
-        """From now on there are trainings, and what hangs in one is ended."""
         if self._watchdog is None and self._guard is not None:
             from .watchdog import install
 

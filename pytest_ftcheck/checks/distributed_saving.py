@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 # Logits of the same weights in one process and in several: at most 1e-6 of the largest one in float32 (measured), and
 # some roundings of bfloat16 (2^-8 each).
 FLOAT32, HALF = 1e-4, 0.05
+GATHER = (
+    "gather the whole state on all ranks first (get_model_state_dict with full_state_dict=True), and let rank 0"
+    " write it"
+)
 
 
 @check(
@@ -70,8 +74,7 @@ def _other_logits(model: nn.Module, inputs: dict[str, Any], expected: Any, evide
             summary=f"the logits of the checkpoint differ by {apart:.3g} of the largest one (at most {near:g}) from"
             f" those of the {evidence.recipe.processes} processes that saved it",
             cause="a part of the model is missing from the files: rank 0's shard alone, or what only it had trained",
-            remedy="gather the whole state on all ranks first (get_model_state_dict with full_state_dict=True), and let"
-            " rank 0 write it",
+            remedy=GATHER,
         )
 
 
@@ -79,6 +82,5 @@ def _does_not(what: str, why: str) -> Finding:
     return Finding(
         summary=f"the checkpoint of several processes cannot be {what}: {why.splitlines()[0]}",
         cause="it holds one rank's shard of the parameters, or tensors that are still spread over the ranks",
-        remedy="gather the whole state on all ranks first (get_model_state_dict with full_state_dict=True), and let"
-        " rank 0 write it",
+        remedy=GATHER,
     )

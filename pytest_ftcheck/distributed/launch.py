@@ -20,6 +20,7 @@ from ..predict.journal import Journal
 from ..predict.limits import DAY_S, EXBIBYTE, Limits
 from ..predict.process import FORK, Child, Fork, FreshInterpreter, way
 from ..recipe import Recipe
+from ..scratch import prefix
 from .endings import hung
 from .world import World
 
@@ -92,7 +93,7 @@ def launched(
 
     for phase in phases:
         _refuse_too_few_devices(device, phase.processes)
-    with tempfile.TemporaryDirectory(prefix="ftcheck-ranks-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{prefix()}ranks-", ignore_cleanup_errors=True) as folder:
         forks = way() == FORK
         launch = Launch(phases[-1].recipe, method, seed, device, tuple(phases), Path(folder), limit_s, forks)
         if forks:
@@ -103,7 +104,7 @@ def launched(
 
 
 def _carried_out(launch: Launch) -> None:
-    with Exchange(launch.folder) as exchange:
+    with Exchange(launch.folder, "the process that starts the ranks") as exchange:
         limits = Limits(min(launch.limit_s + OVERHEAD_S, DAY_S), EXBIBYTE, gpus=launch.device != "cpu")
         try:
             make: type[Child] = Fork if launch.forks else FreshInterpreter
@@ -119,8 +120,7 @@ def _carried_out(launch: Launch) -> None:
         try:
             exchange.outcome(status)
         except PredictionError as error:
-            text = str(error).replace("the prediction's process", "the process that starts the ranks")
-            raise TrainingError(f"{launch.method}: {text}") from error
+            raise TrainingError(f"{launch.method}: {error}") from error
 
 
 def _at_the_limit(launch: Launch, doing: str) -> str:

@@ -13,6 +13,7 @@ from ..errors import NotApplicable
 from ..execution import rows_of
 from .checkpoint import Folder
 from .few import first
+from .lessons import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 WHOLE_STEPS = 2
 # Where an epoch is several updates: so many at most, and so many epochs.
 UPDATES, EPOCHS = 3, 2
-IGNORED = -100
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..lock import exclusively
 from .gpu import VisibleGpu
 from .inventory import Inventory
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 
 @dataclass
@@ -25,7 +22,7 @@ class Leases:
     variable: str
     free: list[VisibleGpu]
     refused: list[str]
-    locks: list[FileLock] = field(default_factory=list)
+    locks: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @classmethod
     def of(cls, found: Inventory) -> Leases:
@@ -36,23 +33,14 @@ class Leases:
         return leases
 
     def _take(self, gpu: VisibleGpu) -> None:
-        from filelock import FileLock, Timeout
-
         place = lock_place(gpu.identity or gpu.name)
-        lock = FileLock(place)
-        try:
+        with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except Timeout:
+        if not self.locks.enter_context(exclusively(place)):
             self.refused.append(f"GPU {gpu.name}: leased by {_holder(place)}")
-            return
-        except OSError:
-            # Without a folder for locks the GPU is ours as far as anybody can tell.
-            self.free.append(gpu)
             return
         with contextlib.suppress(OSError):
             _note(place).write_text(f"another session (pid {os.getpid()})", encoding="utf-8")
-        self.locks.append(lock)
         self.free.append(gpu)
 
     def share(self, workers: int) -> list[tuple[VisibleGpu, ...]]:
@@ -71,8 +59,7 @@ class Leases:
 
     def release(self) -> None:
         """Let other sessions have the GPUs."""
-        while self.locks:
-            self.locks.pop().release()
+        self.locks.close()
 
 
 def lock_place(identity: str) -> Path:

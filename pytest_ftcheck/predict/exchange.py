@@ -21,6 +21,7 @@ FRAME = re.compile(r'File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>\S+
 # The C++ side of an abort of torch, which says nothing to its user.
 NOISE = ("frame #", "<omitting python frames>")
 SIGNALS = {one.value: one.name for one in signal.Signals}
+PREDICTION = "the prediction's process"
 HINTS = {
     "SIGKILL": "the machine most likely ran out of memory, or somebody ended the process",
     "bad_alloc": "the process met its memory limit; what to do: a larger memory_limit_bytes",
@@ -29,11 +30,11 @@ HINTS = {
 
 class Exchange:
     """A folder of files: ``result``, ``output`` (all that was printed), ``fault`` (where a signal struck), a journal,
-    and ``scratch``, for temporary files of the process.
+    and ``scratch``, for temporary files of the process. ``whose`` process it is, an error says.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, whose: str = PREDICTION) -> None:
+        self.folder, self._whose = folder, whose
         self.result, self.output, self.fault = folder / "result.json", folder / "output", folder / "fault"
         self.scratch = folder / "scratch"
         self.scratch.mkdir(exist_ok=True)
@@ -76,7 +77,7 @@ class Exchange:
         how = SIGNALS.get(-status, f"signal {-status}") if status < 0 else f"exit status {status}"
         said = self.said()
         hints = [f"  {hint}" for sign, hint in HINTS.items() if sign in how or sign in " ".join(said)]
-        first = f"the prediction's process died ({how}) in or after {self.doing()}"
+        first = f"{self._whose} died ({how}) in or after {self.doing()}"
         return "\n".join([first, *self.place(), *(f"  | {line}" for line in said), *hints])
 
     def place(self) -> list[str]:

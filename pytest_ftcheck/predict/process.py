@@ -25,7 +25,7 @@ from ..errors import PredictionError, RecipeError
 from ..failures import one_line
 from ..process_group import apart, kill_group
 from ..scratch import prefix
-from .exchange import Exchange
+from .exchange import PREDICTION, Exchange
 from .limits import Limits
 from .parcel import packed
 from .request import Request
@@ -48,7 +48,7 @@ def in_own_process(request: Request, limits: Limits) -> str:
         try:
             child: Child = make(request, exchange, limits)
         except OSError as error:
-            raise PredictionError(f"the prediction's process cannot be started: {one_line(error)}") from error
+            raise PredictionError(f"{PREDICTION} cannot be started: {one_line(error)}") from error
         try:
             status = child.wait(limits.time_s)
         except TimeoutError:

@@ -48,7 +48,7 @@ def serve(request: Callable[[], Request], exchange: Exchange, limits: Limits, pa
     try:
         # The parent's garbage is the parent's to finalize: a file in it would write what it has buffered a second time.
         gc.freeze()
-        live_and_die_alone(parent)
+        _live_and_die_alone(parent)
         redirect_output(exchange)
         _forget_the_parent(exchange, limits)
         limits.impose()
@@ -95,7 +95,7 @@ def _frames(error: BaseException) -> str:
     return "".join(f"\n  at {one.filename}:{one.lineno} in {one.name}" for one in (*own, *frames[-FRAMES:]))
 
 
-def live_and_die_alone(parent: int) -> None:
+def _live_and_die_alone(parent: int) -> None:
     """Be ended with the parent, and by nothing that is meant for the parent (Ctrl-C, its terminal)."""
     if hasattr(os, "setsid"):
         # A fresh interpreter was started as the leader of its session, and is refused.
