@@ -41,6 +41,14 @@ def _heavy_modules_are_loaded() -> None:
     assert all((peft, scipy.special, transformers.trainer, GPT2LMHeadModel, LlamaForCausalLM, pytest_ftcheck.tasks))
 
 
+@pytest.fixture
+def bare_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner sessions load pytest-xdist and this plugin, and no other: each of their workers would load those, too."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_ftcheck.plugin")
+
+
 @pytest.fixture(scope="session")
 def repos() -> Path:
     """The folder of the small training repositories that the plugin is tried on."""

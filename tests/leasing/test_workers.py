@@ -47,11 +47,7 @@ FOUR = tuple(f"GPU-{letter}, 81559, 4" for letter in "abcd")
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    # Only the plugins that this is about: each of their workers loads the others, too.
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_ftcheck.plugin")
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, bare_workers: None) -> pytest.Pytester:
     for name in ("usable_gpus", "crowd"):  # which the session's conftest replaces
         monkeypatch.setattr(devices, name, getattr(devices, name))
     pytester.makeconftest(CONFTEST)

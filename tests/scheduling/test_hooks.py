@@ -39,10 +39,7 @@ TESTS = """
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "xdist.plugin,pytest_ftcheck.plugin")
+def project(pytester: pytest.Pytester, bare_workers: None) -> pytest.Pytester:
     pytester.makepyfile(test_it=TESTS)
     return pytester
 
