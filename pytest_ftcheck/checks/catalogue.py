@@ -62,7 +62,7 @@ MODULES = (
         "cost",
         "learning",
     ),
-    *("distributed", "distributed_saving"),
+    *("distributed", "distributed_rows", "distributed_saving"),
 )
 
 

@@ -1,15 +1,14 @@
-"""Checks that several processes train as one: the gradient of the rows of all, on every rank, and each row once."""
+"""Checks that several processes train as one: the gradient of the rows of all, on every rank."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import NotApplicable, TrainingError
-from ..evidence.ranks import one_update_an_epoch, several_updates_an_epoch
-from ..evidence.windows import dot, norm
+from ..evidence.ranks import one_update_an_epoch
+from ..evidence.windows import dot, norm, relative_distance
 from ..theory.differences import first_few
 from .check import Finding, check
 from .sabotages.distributed import (
@@ -19,10 +18,8 @@ from .sabotages.distributed import (
     MEAN_OF_RANK_MEANS,
     MOVED_AFTER_WRAPPING,
     OPTIMIZER_BEFORE_WRAPPING,
-    SAME_ROWS_ON_EVERY_RANK,
     UNSYNCHRONISED,
     UNUSED_PARAMETER,
-    WITHOUT_SET_EPOCH,
 )
 
 if TYPE_CHECKING:
@@ -137,13 +134,13 @@ def several_processes_equal_one(evidence: Evidence) -> Iterator[Finding]:
     made = one_update_an_epoch(evidence)
     if _apart(made.several, "gradients") is not None:
         raise NotApplicable("the ranks' gradients differ, which another check says")
-    if _rows_of(made.several, 0, 1) != _rows_of(made.one, 0, 1):
+    if made.several.rows(0, 1) != made.one.rows(0, 1):
         raise NotApplicable("the processes see other rows than one process does, which another check says")
     near = max(record.near for record in (*made.several.records, *made.one.records))
     expected, found = made.one.named("gradient/"), made.several.named("gradient/")
     if not norm(expected) > 0:
         raise NotApplicable("the gradient of the first update is zero or was not seen")
-    distance = _distance(expected, found)
+    distance = relative_distance(expected, found)
     if not distance <= near:
         yield _other_gradient(made, expected, found, distance, near)
         return
@@ -173,7 +170,7 @@ def _other_gradient(made: Processes, expected: Tensors, found: Tensors, distance
     factor = dot(found, expected) / dot(expected, expected)
     tokens = [record.updates[0].tokens for record in made.several.records]
     labels = f"labels that count, by rank: {', '.join(map(str, tokens))}"
-    if factor > 0 and _distance({n: factor * t for n, t in expected.items()}, found) <= near:
+    if factor > 0 and relative_distance(expected, found, factor) <= near * factor:
         too_small = factor < 1
         return Finding(
             summary=f"the gradient of {count} processes is {factor:.4g} times that of one process on the same rows",
@@ -203,64 +200,9 @@ def _way_apart(made: Processes) -> float:
 
 
 @check(
-    "each-row-on-one-rank",
-    "distributed",
-    "in an epoch each row is seen once, by one rank",
-    controls=[SAME_ROWS_ON_EVERY_RANK],
-    needs=["processes"],
-    cost="training",
-)
-def each_row_on_one_rank(evidence: Evidence) -> Iterator[Finding]:
-    made = several_updates_an_epoch(evidence)
-    ranks, one, epoch = made.several, made.one, made.epoch
-    expected = _rows_of(one, 0, epoch)
-    if not expected or expected != _rows_of(one, epoch, 2 * epoch):
-        raise NotApplicable("one process does not see every row once an epoch (packing, or a stream)")
-    found = _rows_of(ranks, 0, epoch)
-    if found == expected:
-        return
-    shared = set.intersection(*(_own_rows(ranks, rank, epoch) for rank in range(len(ranks.records))))
-    missing = expected - found
-    yield Finding(
-        summary=f"{sum((found - expected).values())} of {sum(expected.values())} rows are seen too often in the first"
-        f" epoch, and {sum(missing.values())} by no rank",
-        cause="every rank draws its batches from all rows: no DistributedSampler, or one that was given the same rank"
-        if shared
-        else "the rows are divided unevenly: some are dropped, or repeated to fill up batches",
-        remedy="DistributedSampler(rows, num_replicas=WORLD_SIZE, rank=RANK), or accelerator.prepare(loader)",
-        evidence=(f"{len(shared)} different rows are seen by all {len(ranks.records)} ranks",),
-    )
-
-
-@check(
-    "epochs-are-shuffled-anew",
-    "distributed",
-    "a loop that shuffles gives every epoch an order of its own",
-    controls=[WITHOUT_SET_EPOCH],
-    catches=["https://pytorch.org/docs/stable/data.html#torch.utils.data.distributed.DistributedSampler"],
-    needs=["processes"],
-    cost="training",
-)
-def epochs_are_shuffled_anew(evidence: Evidence) -> Iterator[Finding]:
-    made = several_updates_an_epoch(evidence)
-    orders = [_orders(made.several, rank, made.epoch) for rank in range(len(made.several.records))]
-    if not all(len(order) > 1 for order in orders):
-        raise NotApplicable("the ranks see no whole epochs of rows")
-    again = all(order[0] == other for order in orders for other in order[1:])
-    samplers = [epochs for record in made.several.records for epochs in record.epochs]
-    if not again or not (any(map(_repeats, samplers)) or len(set(_orders(made.one, 0, made.epoch))) > 1):
-        return
-    yield Finding(
-        summary=f"all {len(orders[0])} epochs have the same order of rows on every rank",
-        cause="DistributedSampler shuffles by its seed and its epoch, and set_epoch(epoch) is not called",
-        remedy="sampler.set_epoch(epoch) before each epoch's iteration",
-    )
-
-
-@check(
     "wrapped-as-it-trains",
     "distributed",
-    "what is wrapped is what trains: nothing is added, moved or cast later, and the optimizer holds what was left",
+    "what is wrapped is what trains: nothing is added, moved or cast later, and the optimizer holds what wrapping left",
     controls=[ADAPTER_OUTSIDE, MOVED_AFTER_WRAPPING, OPTIMIZER_BEFORE_WRAPPING],
     needs=["processes"],
     cost="training",
@@ -289,10 +231,6 @@ def wrapped_as_it_trains(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _repeats(epochs: Sequence[int]) -> bool:
-    return len(set(epochs)) < len(epochs)
-
-
 def _apart(ranks: Ranks, kind: str) -> tuple[int, list[str], int] | None:
     """The first update (from 1) in which tensors that every rank has whole differ between the ranks; their names, and
     how many such tensors there are.
@@ -308,26 +246,3 @@ def _apart(ranks: Ranks, kind: str) -> tuple[int, list[str], int] | None:
 def _differing(digests: Sequence[dict[str, str]]) -> list[str]:
     names = dict.fromkeys(name for one in digests for name in one)
     return [name for name in names if len({one.get(name) for one in digests}) > 1]
-
-
-def _distance(expected: Tensors, found: Tensors) -> float:
-    """|found − expected| relative to |expected|; absent tensors count as zero."""
-    squares = dot(found, found) - 2 * dot(found, expected) + dot(expected, expected)
-    return float((abs(squares) / dot(expected, expected)) ** 0.5)
-
-
-def _rows_of(ranks: Ranks, begin: int, end: int) -> Counter[str]:
-    """The rows that all ranks together saw from update ``begin`` (from 0) to before ``end``."""
-    return Counter(key for record in ranks.records for update in record.updates[begin:end] for key in update.rows)
-
-
-def _own_rows(ranks: Ranks, rank: int, epoch: int) -> set[str]:
-    return {key for update in ranks.records[rank].updates[:epoch] for key in update.rows}
-
-
-def _orders(ranks: Ranks, rank: int, epoch: int) -> list[tuple[str, ...]]:
-    """The rows of each epoch of a rank, in their order."""
-    updates = ranks.records[rank].updates
-    starts = range(0, len(updates) - epoch + 1, epoch)
-    orders = [tuple(key for update in updates[i : i + epoch] for key in update.rows) for i in starts]
-    return orders if all(orders) else []

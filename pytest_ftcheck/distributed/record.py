@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,10 @@ class Ranks:
 
     def named(self, kind: str) -> Tensors:
         return {name.removeprefix(kind): t for name, t in self.tensors.items() if name.startswith(kind)}
+
+    def rows(self, begin: int, end: int) -> Counter[str]:
+        """The rows that all ranks together saw from update ``begin`` (from 0) to before ``end``."""
+        return Counter(key for record in self.records for update in record.updates[begin:end] for key in update.rows)
 
 
 def write(folder: Path, record: RankRecord, tensors: Tensors) -> None:

@@ -76,14 +76,14 @@ def difference(whole: Update, split: Update) -> Difference | None:
     expected, found = accumulated(whole), accumulated(split)
     if not norm(expected) > 0:
         raise NotApplicable("the gradient of the first update is zero or was not seen")
-    distance = _distance(expected, found)
+    distance = relative_distance(expected, found)
     if distance <= near:
         return _difference_at_the_step(whole, split, near)
     left = _left_between_micro_batches(split.backwards)
     if left is not None:
         return Difference("lost", distance, factor=left)
     factor = dot(found, expected) / dot(expected, expected)
-    if factor > 0 and _distance(expected, found, factor) <= near * factor:
+    if factor > 0 and relative_distance(expected, found, factor) <= near * factor:
         return None if _made_up_for(whole, split, near) else Difference("factor", distance, factor)
     return _by_rows(whole, split, distance, near)
 
@@ -112,7 +112,7 @@ def share_of_first(alone: Update, split: Update) -> float | None:
     if not rows[0] or sorted(rows[0]) != sorted(rows[1]) or len(alone.backwards) != 1 or not norm(expected) > 0:
         return None
     factor = dot(found, expected) / dot(expected, expected)
-    return factor if factor > 0 and _distance(expected, found, factor) <= near * factor else None
+    return factor if factor > 0 and relative_distance(expected, found, factor) <= near * factor else None
 
 
 def norm(tensors: Tensors) -> float:
@@ -124,7 +124,7 @@ def dot(one: Tensors, other: Tensors) -> float:
     return sum(float((one[n].double() * other[n].double()).sum()) for n in one.keys() & other.keys())
 
 
-def _distance(expected: Tensors, found: Tensors, factor: float = 1.0) -> float:
+def relative_distance(expected: Tensors, found: Tensors, factor: float = 1.0) -> float:
     """|found − factor · expected| relative to |expected|."""
     squares = dot(found, found) - 2 * factor * dot(found, expected) + factor**2 * dot(expected, expected)
     # The expansion loses half of float64's digits, which are ten more than float32 gives.
@@ -135,9 +135,9 @@ def _difference_at_the_step(whole: Update, split: Update, near: float) -> Differ
     """The gradients were equal when the last backward pass ended; the optimizer must be given equal ones, too."""
     if not whole.gradients or not split.gradients or any(u.backwards[-1].scale != 1 for u in (whole, split)):
         return None
-    distance = _distance(whole.gradients, split.gradients)
+    distance = relative_distance(whole.gradients, split.gradients)
     factor = dot(split.gradients, whole.gradients) / (dot(whole.gradients, whole.gradients) or math.inf)
-    is_multiple = factor > 0 and _distance(whole.gradients, split.gradients, factor) <= near * factor
+    is_multiple = factor > 0 and relative_distance(whole.gradients, split.gradients, factor) <= near * factor
     return Difference("factor", distance, factor) if distance > near and is_multiple else None
 
 
@@ -145,7 +145,7 @@ def _made_up_for(whole: Update, split: Update, near: float) -> bool:
     """Whether a factor on the accumulated gradients is gone at the optimizer's step and no clipping hides it: a loop
     may as well divide the gradients as the loss.
     """
-    if not whole.gradients or _distance(whole.gradients, split.gradients) > near:
+    if not whole.gradients or relative_distance(whole.gradients, split.gradients) > near:
         return False
     shares = [norm(u.gradients) / norm(accumulated(u)) for u in (whole, split)]
     # Clipping only ever makes a gradient shorter, to a norm that the limit sets; a division is by a whole number.
@@ -161,7 +161,7 @@ def _left_between_micro_batches(backwards: list[Backward]) -> float | None:
     shares = []
     for earlier, later in itertools.pairwise(backwards):
         before, after = norm(earlier.after), norm(later.before)
-        if before > 0 and _distance(earlier.after, later.before) > 1e-6:
+        if before > 0 and relative_distance(earlier.after, later.before) > 1e-6:
             shares.append(after / before)
     return min(shares) if shares else None
 
