@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from pytest_ftcheck import devices
 
@@ -25,6 +26,8 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "usable_gpus", lambda: devices.Gpus((80 * 10**9, 24 * 10**9)))
+    # Where torch has no CUDA it has no allocator to limit either.
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda fraction, device: None)
 
 
 Plugins = tuple[str, ...]
