@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from . import fixtures
-from .audit import AuditItem, AuditModule, module_in
+from .audit import AGAINST, CHECKS, STACK, AuditItem, AuditModule, check_items, module_in, stack_items
+from .errors import ComparisonError
+from .options import Settings
 
 Items = Callable[[AuditModule], Iterator[AuditItem]]
 
@@ -121,6 +123,30 @@ class Collection:
                 pytest.PytestWarning("ftcheck: no ft_recipe is defined here; the embedded one is audited")
             )
         yield from self._make(module)
+
+
+def chosen_collection(config: pytest.Config, chosen: Settings) -> Collection:
+    """The hooks of the session that ``chosen`` asks for. Raises pytest.UsageError where a commit is not there."""
+    if chosen.sabotage:
+        from .sabotage import SABOTAGE, sabotage_items
+
+        return Collection(SABOTAGE, sabotage_items, alone=True)
+    if chosen.against:
+        return _collection_against(config, chosen.against)
+    if chosen.audit == "stack":
+        return Collection(STACK, stack_items, of_recipe=False)
+    return Collection(CHECKS, check_items)
+
+
+def _collection_against(config: pytest.Config, ref: str) -> Collection:
+    from .comparison.against import against_items
+    from .comparison.checkout import commit_of, toplevel
+
+    try:
+        commit_of(ref, toplevel(config.invocation_params.dir))
+    except ComparisonError as error:
+        raise pytest.UsageError(str(error)) from None
+    return Collection(AGAINST, against_items, own=True)
 
 
 def own_recipe(folder: pytest.Directory) -> Any:

@@ -34,7 +34,6 @@ from .session import SESSION, Session
 from .tally import ours, use_of
 
 if TYPE_CHECKING:
-    from .collection import Collection
     from .progress.audience import Audience
 
 GPU = (
@@ -72,27 +71,16 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """With --ftcheck-list-checks, print the catalogue and end; with --ftcheck-cache-info and -clear, what is kept."""
     chosen = settings(config)
     if chosen.cache_info or chosen.cache_clear:
-        return _look_after_cache(chosen)
+        from .report.cache import look_after
+
+        print("\n".join(look_after(chosen)))
+        return 0
     if not chosen.list_checks:
         return None
     from .report.catalogue import listing
 
     _refuse_unknown_checks(chosen)
     print("\n".join(listing(chosen.checks)))
-    return 0
-
-
-def _look_after_cache(chosen: Settings) -> int:
-    from .report.cache import cleared, information
-    from .store import local_folder
-
-    folder = local_folder(chosen.cache_dir)
-    if folder is None:
-        flag = "--ftcheck-cache-info" if chosen.cache_info else "--ftcheck-cache-clear"
-        raise pytest.UsageError(
-            f"{flag} with --ftcheck-cache-dir={chosen.cache_dir}; allowed: a folder of this machine"
-        )
-    print("\n".join(information(folder, chosen.cache_size) if chosen.cache_info else cleared(folder)))
     return 0
 
 
@@ -106,7 +94,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION] = session = Session(chosen, config.rootpath, guard(config))
     session.make_audience = lambda: _audience(config)
     if chosen.audit or chosen.sabotage or chosen.against:
-        _collect_for_audit(config, chosen)
+        from .collection import chosen_collection
+
+        config.pluginmanager.register(chosen_collection(config, chosen), "ftcheck-collection")
     if not hasattr(config, "workerinput"):
         _keep_history(config, chosen)
         controller = Controller(config)
@@ -209,37 +199,6 @@ def _refuse_unknown_checks(chosen: Settings) -> None:
         planned_checks(expected_failures=chosen.expected_failures)
     except RecipeError as error:
         raise pytest.UsageError(f"--ftcheck-expected-failures: {error}") from None
-
-
-def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
-    from .audit import CHECKS, STACK, check_items, stack_items
-    from .collection import Collection
-
-    if chosen.sabotage:
-        from .sabotage import SABOTAGE, sabotage_items
-
-        collection = Collection(SABOTAGE, sabotage_items, alone=True)
-    elif chosen.against:
-        collection = _collect_against(config, chosen.against)
-    elif chosen.audit == "stack":
-        collection = Collection(STACK, stack_items, of_recipe=False)
-    else:
-        collection = Collection(CHECKS, check_items)
-    config.pluginmanager.register(collection, "ftcheck-collection")
-
-
-def _collect_against(config: pytest.Config, ref: str) -> Collection:
-    from .audit import AGAINST
-    from .collection import Collection
-    from .comparison.against import against_items
-    from .comparison.checkout import commit_of, toplevel
-    from .errors import ComparisonError
-
-    try:
-        commit_of(ref, toplevel(config.invocation_params.dir))
-    except ComparisonError as error:
-        raise pytest.UsageError(str(error)) from None
-    return Collection(AGAINST, against_items, own=True)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k

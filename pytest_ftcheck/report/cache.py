@@ -5,9 +5,23 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from ..cache_folder import CacheFolder
-from ..store import SIZE_LIMIT_BYTES
+from ..options import Settings
+from ..store import SIZE_LIMIT_BYTES, local_folder
 from .units import size
+
+
+def look_after(chosen: Settings) -> list[str]:
+    """Do what the option asks for, and say what there is. Raises pytest.UsageError for runs that are kept at a URL."""
+    folder = local_folder(chosen.cache_dir)
+    if folder is None:
+        flag = "--ftcheck-cache-info" if chosen.cache_info else "--ftcheck-cache-clear"
+        raise pytest.UsageError(
+            f"{flag} with --ftcheck-cache-dir={chosen.cache_dir}; allowed: a folder of this machine"
+        )
+    return information(folder, chosen.cache_size) if chosen.cache_info else cleared(folder)
 
 
 def information(folder: Path, limit_bytes: int | None) -> list[str]:
