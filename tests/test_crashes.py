@@ -182,10 +182,11 @@ def test_what_hangs_in_native_code_on_a_worker_fails_alone_with_its_stack(pytest
 HUNG_RUN = """
     import ctypes, sys
     sys.path.insert(0, {tests!r})
-    import pytest
-    from recipes import tiny_recipe
+    import peft, pytest, transformers.trainer  # takes longer than the run may
+    from recipes import tiny_model, tiny_recipe
     from pytest_ftcheck import deadline
     deadline.GRACE_S = 0.5
+    tiny_model()
 
     @pytest.fixture(scope="session")
     def ft_recipe():
