@@ -27,6 +27,7 @@ CHECKS, STACK, AGAINST = "ftcheck-audit", "ftcheck-stack", "ftcheck-against"
 class AuditItem(pytest.Function):
     """A function of ours under the name of what it examines: a check, a subject, a broken recipe."""
 
+    of_ftcheck = True
     plan: PlannedCheck
     subject: Subject
     sabotage: Sabotage

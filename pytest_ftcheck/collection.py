@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from . import fixtures
-from .audit import AGAINST, CHECKS, AuditItem, AuditModule, module_in
+from .audit import AuditItem, AuditModule, module_in
 
 Items = Callable[[AuditModule], Iterator[AuditItem]]
 
@@ -128,31 +128,3 @@ def own_recipe(folder: pytest.Directory) -> Any:
     # Private, and what pytest itself asks for every fixture of every test.
     found = folder.session._fixturemanager.getfixturedefs("ft_recipe", folder)
     return found[-1] if found and found[-1].func.__module__ != fixtures.__name__ else None
-
-
-class Distribution:
-    """How the workers of pytest-xdist divide an audit: each method to one of them, so that nothing is trained twice."""
-
-    @pytest.hookimpl(tryfirst=True, optionalhook=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """https://pytest-xdist.readthedocs.io/en/stable/ (``--dist`` given by the user is left alone)"""
-        if config.getoption("dist") != "load":
-            return None
-        from xdist.scheduler import LoadScopeScheduling
-
-        class ByMethod(LoadScopeScheduling):  # type: ignore[misc]
-            def _split_scope(self, nodeid: str) -> str:
-                return unit_of(nodeid)
-
-        return ByMethod(config, log)
-
-
-def unit_of(nodeid: str) -> str:
-    """What must stay on one worker: the checks of one method, and all that is measured against another commit; any
-    other item goes where there is room.
-    """
-    file, _, name = nodeid.partition("::")
-    kind = file.rpartition("/")[2]
-    if kind == AGAINST:
-        return file
-    return f"{file}::{name.partition('-')[0]}" if kind == CHECKS else nodeid

@@ -5,12 +5,19 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .session import KINDS, SESSION
+from .tally import Tally, ours
 
+if TYPE_CHECKING:
+    from .board import Board
+
+# Where workers find the folder of their board, in ``config.workerinput``; and what they say on it when they have
+# collected: the node ids of the tests that are ours.
+BOARD, TESTS = "ftcheck_board", "tests"
 EMPTY_OR_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
@@ -21,6 +28,10 @@ class Controller:
         self._settings = config.stash[SESSION].settings
         self._records: dict[str, list[str]] = {kind: [] for kind in KINDS}
         self._executed_on_gpu = 0
+        self._tally = Tally()
+        # Of workers: where they say which tests are ours.
+        self._board: Board | None = None
+        self._has_panel = False
         self._history: list[str] = []
         self._failures: list[str] = []
 
@@ -30,22 +41,58 @@ class Controller:
             records += getattr(report, f"ftcheck_{kind}", [])
         if report.when == "call" and "gpu" in report.keywords and not report.skipped:
             self._executed_on_gpu += 1
+        self._tally.take(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Let a worker know where it may leave word."""
+        from .board import Board
+
+        self._board = self._board or Board.new()
+        node.workerinput[BOARD] = str(self._board.folder)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """Where workers have tests of ours, show how their trainings go on."""
+        if self._board is None or self._has_panel or self._board.read(TESTS) is None:
+            return
+        from .progress.panel import Panel
+        from .progress.terminal import display_of
+
+        self._has_panel, display = True, display_of(node.config)
+        if display is not None:
+            node.config.pluginmanager.register(Panel(self._board, display), "ftcheck-panel")
+
+    def pytest_unconfigure(self) -> None:
+        """Leave no folder behind."""
+        if self._board is not None:
+            self._board.close()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """A session that executed nothing of what was asked for has failed."""
+        collects_only = session.config.option.collectonly
+        if not collects_only:
+            self._tally.close(self._selected(session))
         was_ended = session.exitstatus not in (*EMPTY_OR_WELL, pytest.ExitCode.TESTS_FAILED)
-        if session.config.option.collectonly or was_ended:
+        if collects_only or was_ended:
             if self._records["proposals"]:
                 self._failures.append("nothing was accepted: the session was interrupted")
             return
         if self._settings.require_gpu and not self._executed_on_gpu:
             self._failures.append("--ftcheck-require-gpu: 0 tests marked gpu were executed")
         self._failures += self._nothing_examined()
+        self._failures += self._tally.failures(self._settings, session.exitstatus in EMPTY_OR_WELL)
         self._write_accepted()
         self._add_to_history(session.config)
         if self._failures and session.exitstatus in EMPTY_OR_WELL:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _selected(self, session: pytest.Session) -> list[str]:
+        """The node ids of all tests that use the plugin and were not deselected."""
+        if self._board is not None:
+            return self._board.read(TESTS) or []
+        return ours(getattr(session, "items", []))
 
     def _write_accepted(self) -> None:
         if self._records["proposals"]:
@@ -104,5 +151,7 @@ class Controller:
             from .report.sabotage import write_score
 
             write_score(terminalreporter, self._records["trials"])
+        if self._tally and (terminalreporter.verbosity >= 0 or not self._tally.complete):
+            terminalreporter.write_line(f"ftcheck: {self._tally.line()}")
         for failure in self._failures:
             terminalreporter.write_line(f"ftcheck: {failure}", red=True, bold=True)

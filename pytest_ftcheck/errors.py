@@ -51,5 +51,13 @@ class HistoryError(FtcheckError):
     """A history of measurements cannot be read or written; the message names the place, in one line."""
 
 
+class CacheError(FtcheckError):
+    """The place where runs are kept cannot be opened; the message names it, in one line."""
+
+
+class ExecutorError(FtcheckError):
+    """A run cannot be carried out elsewhere; the message says why, and what to do."""
+
+
 class AcceptanceError(FtcheckError):
     """What is seen cannot become what is declared; the message says why."""

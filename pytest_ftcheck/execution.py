@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .distributed.world import ALONE, World, as_torchrun_starts_one
 from .environment import current_environment
 from .errors import FtcheckError, OutOfMemoryError, RecipeError, TrainingError
 from .failures import is_out_of_memory, one_line, out_of_memory, raised_in_train, wrong_number_of_updates
 from .isolation import preserved_settings, seed_everything
 from .observers.events import Events, Watcher
 from .observers.observation import Observation
+from .progress.audience import measuring, training
 from .recipe import Job, Recipe
 from .run import Flops, Memory, Parameters, Run
 from .scratch import prefix
@@ -37,30 +39,42 @@ def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> 
     RecipeError where it cannot begin.
     """
     with preserved_settings(recipe.threads):
-        seen, declared = _observed_pass(recipe, method, seed, steps, device)
-        environment = current_environment(device)
-        record = functools.partial(
-            Run,
-            recipe=recipe.name,
-            method=method,
-            title=recipe.method(method).title,
-            declaration=recipe.method(method).label,
-            seed=seed,
-            steps=steps,
-            batch_size=recipe.batch_size,
-            accumulation=recipe.accumulation,
-            lr=recipe.method(method).lr,
-            dtype=recipe.dtype,
-            parameters=Parameters(seen.parameters.tensors, declared),
-            loss=seen.loss,
-            time=seen.time,
-            optimizers=seen.optimizers,
-            environment=environment,
-        )
-        # The first model must be gone before the second one's memory is measured.
-        del seen
-        memory, flops = memory_pass(recipe, method, seed, device)
+        record = observed(recipe, method, seed, steps, device)
+        # The first model is gone before the second one's memory is measured.
+        with measuring(f"{recipe.name}, {method}, seed {seed}"):
+            memory, flops = memory_pass(recipe, method, seed, device)
         return record(memory=memory, flops=flops)
+
+
+def observed(
+    recipe: Recipe,
+    method: str,
+    seed: int,
+    steps: int,
+    device: str,
+    world: World = ALONE,
+    watchers: Sequence[Watcher] = (),
+) -> Callable[..., Run]:
+    """Train under observation: the Run of it, once it is given its memory and FLOPs."""
+    seen, declared = _observed_pass(recipe, method, seed, steps, device, world, watchers)
+    return functools.partial(
+        Run,
+        recipe=recipe.name,
+        method=method,
+        title=recipe.method(method).title,
+        declaration=recipe.method(method).label,
+        seed=seed,
+        steps=steps,
+        batch_size=recipe.batch_size,
+        accumulation=recipe.accumulation,
+        lr=recipe.method(method).lr,
+        dtype=recipe.dtype,
+        parameters=Parameters(seen.parameters.tensors, declared),
+        loss=seen.loss,
+        time=seen.time,
+        optimizers=seen.optimizers,
+        environment=current_environment(device),
+    )
 
 
 def import_what_optimizers_import() -> None:
@@ -72,12 +86,15 @@ def import_what_optimizers_import() -> None:
 
 
 def _observed_pass(
-    recipe: Recipe, method: str, seed: int, steps: int, device: str
+    recipe: Recipe, method: str, seed: int, steps: int, device: str, world: World, watchers: Sequence[Watcher]
 ) -> tuple[Observation, ParameterForm | None]:
-    with tempfile.TemporaryDirectory(prefix=prefix()) as folder:
-        job, declared = build_job(recipe, method, seed, steps, device, Path(folder))
-        has_eval = job.eval_data is not None
-        seen = Observation(steps, _evaluator(recipe, job), recipe.evaluation_steps(steps) if has_eval else ())
+    told = training(f"{recipe.name}, {method}, seed {seed}", steps)
+    with tempfile.TemporaryDirectory(prefix=prefix()) as folder, told as progress:
+        job, declared = build_job(recipe, method, seed, steps, device, Path(folder), world=world)
+        evaluated = recipe.evaluation_steps(steps) if job.eval_data is not None else ()
+        seen = Observation(steps, _evaluator(recipe, job), evaluated, [*progress, *watchers])
+        for watch in progress:
+            watch.latest = seen.latest_loss
         with seen.events.listening() as events:
             train_job(job, method, events, lambda: seen.updates)
         if seen.updates != steps:
@@ -90,7 +107,7 @@ def _observed_pass(
 
 
 def memory_pass(
-    recipe: Recipe, method: str, seed: int, device: str, watchers: Sequence[Watcher] = ()
+    recipe: Recipe, method: str, seed: int, device: str, watchers: Sequence[Watcher] = (), world: World = ALONE
 ) -> tuple[Memory, Flops]:
     """A short training of the same kind, with every live byte and every operation counted and, on a GPU, the
     allocator's peak. ``watchers`` watch it too; what they allocate would count.
@@ -106,7 +123,7 @@ def memory_pass(
         gc.collect()
     with tempfile.TemporaryDirectory(prefix=prefix()) as folder:
         before = torch.cuda.memory_allocated(device) if on_gpu else 0
-        job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder))
+        job, _ = build_job(recipe, method, seed, MEMORY_STEPS, device, Path(folder), world=world)
         log = LiveBytes(torch.device(device).type)
         events = Events([MemoryWatch(log), *watchers])
         if on_gpu:
@@ -128,6 +145,7 @@ def build_job(
     device: str,
     folder: Path,
     place: Callable[[nn.Module], nn.Module] | None = None,
+    world: World = ALONE,
 ) -> tuple[Job, ParameterForm | None]:
     """A job with its model built, adapted and on the device (by ``place``, where it is not an ordinary one), and the
     closed form of its parameters.
@@ -141,7 +159,7 @@ def build_job(
     seed_everything(seed)
     model, declared = _adapted(recipe, method, model)
     job = Job(
-        model=place(model) if place else _placed(model, method, device),
+        model=place(model) if place else _placed(model, recipe, method, device, world),
         method=recipe.method(method),
         train_data=train_data,
         eval_data=eval_data,
@@ -154,15 +172,17 @@ def build_job(
         dtype=recipe.dtype,
         output_dir=folder,
         recipe=recipe,
+        rank=world.rank,
+        processes=world.processes,
     )
     seed_everything(seed)
     return job, declared
 
 
-def _placed(model: nn.Module, method: str, device: str) -> nn.Module:
+def _placed(model: nn.Module, recipe: Recipe, method: str, device: str, world: World) -> nn.Module:
     """The model on the device. Raises TrainingError where it does not fit: a smaller batch would not help."""
     try:
-        return model.to(device)
+        return world.placed(model, recipe, device)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -243,7 +263,8 @@ def train_job(job: Job, method: str, events: Events, updates: Callable[[], int])
     job.on_model = events.attach
     events.attach(job.model)
     try:
-        returned = (job.recipe.train or train)(job)
+        with as_torchrun_starts_one(job):
+            returned = (job.recipe.train or train)(job)
         if inspect.isgenerator(returned) or inspect.iscoroutine(returned):
             raise TrainingError(
                 f"{method}: train(job) ran nothing: it returned a {type(returned).__name__}\n"

@@ -18,6 +18,7 @@ from .session import SESSION
 
 if TYPE_CHECKING:
     from .comparison.step_time import StepTime
+    from .distributed.run import DistributedRun
     from .evidence.evidence import Evidence
     from .factory import RunFactory
     from .gating import Baseline
@@ -126,6 +127,35 @@ def ft_predict(ft_recipe: Any, pytestconfig: pytest.Config) -> Callable[..., Pre
     return predict
 
 
+@pytest.fixture(scope="module")
+def ft_distributed(ft_recipe: Any, ft_device: str, pytestconfig: pytest.Config) -> Callable[..., DistributedRun]:
+    """Factory: ``ft_distributed("lora", processes=2, strategy="ddp")`` trains under torch elastic, once: a ``Run`` of
+    each rank.
+    """
+    _refuse_other_than_recipe(ft_recipe)
+    session, made = pytestconfig.stash[SESSION], {}
+
+    def train(
+        method: str, processes: int | None = None, strategy: Any = None, seed: int = 0, steps: int | None = None
+    ) -> DistributedRun:
+        from .distributed.run import TIME_LIMIT_S, train_distributed
+        from .errors import FtcheckError
+
+        __tracebackhide__ = True
+        settings, key = session.settings, (method, processes, strategy, seed, steps)
+        limit_s = settings.time_limit or TIME_LIMIT_S
+        try:
+            if key not in made:
+                horizon = steps or settings.steps
+                made[key] = train_distributed(ft_recipe, method, seed, horizon, ft_device, processes, strategy, limit_s)
+        except FtcheckError as error:
+            # Without the frames of this package.
+            raise error.with_traceback(None) from None
+        return made[key]
+
+    return train
+
+
 @pytest.fixture
 def ft_compare(ft_device: str, pytestconfig: pytest.Config) -> Callable[..., StepTime]:
     """Factory: ``ft_compare(reference, candidate, method="lora")`` measures the step time of two recipes, in turns."""
@@ -135,11 +165,13 @@ def ft_compare(ft_device: str, pytestconfig: pytest.Config) -> Callable[..., Ste
         from .comparison.comparison import Comparison
         from .comparison.contestant import LIMIT_S
         from .comparison.recipes import compare_recipes
+        from .devices import refuse_company
         from .errors import FtcheckError
 
         __tracebackhide__ = True
         limit_s = session.settings.time_limit or LIMIT_S
         try:
+            refuse_company(ft_device)
             found = compare_recipes(reference, candidate, method, ft_device, seed, limit_s)
         except FtcheckError as error:
             # Without the frames of this package.
@@ -164,12 +196,14 @@ def ft_benchmark(request: pytest.FixtureRequest, ft_recipe: Any, ft_device: str)
     def time(method: str = "lora", *, recipe: Any = None, **options: Any) -> float:
         from .comparison.contestant import LIMIT_S
         from .comparison.stepping import time_steps
+        from .devices import refuse_company
         from .errors import FtcheckError
 
         __tracebackhide__ = True
         limit_s = request.config.stash[SESSION].settings.time_limit or LIMIT_S
         chosen = ft_recipe if recipe is None else recipe
         try:
+            refuse_company(ft_device)
             return time_steps(benchmark, chosen, method, ft_device, limit_s=limit_s, **options)
         except FtcheckError as error:
             # Without the frames of this package.

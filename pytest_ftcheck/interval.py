@@ -69,12 +69,14 @@ def signed_rank(differences: Sequence[float], confidence: float) -> Interval:
     if not (differences and all(map(math.isfinite, differences))):
         return UNKNOWN
     means = _means_of_two(differences)
-    means.sort()
-    estimate = float(means[(len(means) - 1) // 2] + means[len(means) // 2]) / 2
+    middle, last = (len(means) - 1) // 2, len(means) - 1
     outside = _critical_rank_sum(len(differences), (1 - confidence) / 2)
+    # Four of them in their order, and not all: there are 50,000 of 320 pairs.
+    means.partition(sorted({middle, last - middle, max(outside, 0), last - max(outside, 0)}))
+    estimate = float(means[middle] + means[last - middle]) / 2
     if outside < 0:
         return Interval(estimate, -math.inf, math.inf)
-    return Interval(estimate, float(means[outside]), float(means[-1 - outside]))
+    return Interval(estimate, float(means[outside]), float(means[last - outside]))
 
 
 def signed_rank_p(differences: Sequence[float]) -> float:
@@ -102,6 +104,7 @@ def _triangle(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.triu_indices(count)
 
 
+@functools.lru_cache(maxsize=1024)
 def _critical_rank_sum(count: int, alpha: float) -> int:
     """The largest sum of ranks that is reached from below with probability ``alpha`` at most; -1 where none is."""
     # The last bits are rounding: of the sums, and of a level such as 1 - 0.98.

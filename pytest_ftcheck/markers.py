@@ -12,33 +12,50 @@ from .sizes import bytes_of
 
 @dataclass(frozen=True)
 class GpuNeed:
-    """What a test marked ``gpu`` asks for: ``count`` GPUs of ``memory_bytes`` each."""
+    """What a test marked ``gpu`` asks for: ``count`` GPUs of ``memory_bytes`` each, shared with nobody if
+    ``exclusive``.
+    """
 
     memory_bytes: int = 0
     count: int = 1
+    exclusive: bool = False
+
+
+ALLOWED = "memory='20GB', count=2, exclusive=True"
 
 
 def gpu_need(item: pytest.Item, marker: pytest.Mark) -> GpuNeed:
     """What ``item`` asks for by its ``marker``. Raises pytest.UsageError for arguments that it does not take."""
     unknown = [repr(value) for value in marker.args]
-    unknown += [name for name in marker.kwargs if name not in ("memory", "count")]
+    unknown += [name for name in marker.kwargs if name not in ("memory", "count", "exclusive")]
     if unknown:
-        raise pytest.UsageError(f"{item.nodeid}: gpu marker has {', '.join(unknown)}; allowed: memory='20GB', count=2")
+        raise pytest.UsageError(f"{item.nodeid}: gpu marker has {', '.join(unknown)}; allowed: {ALLOWED}")
     count = marker.kwargs.get("count", 1)
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise pytest.UsageError(f"{item.nodeid}: gpu(count={count!r}); allowed: a whole number of at least 1")
-    return GpuNeed(_bytes(item, marker.kwargs.get("memory", "0B")), count)
+    exclusive = marker.kwargs.get("exclusive", False)
+    if not isinstance(exclusive, bool):
+        raise pytest.UsageError(f"{item.nodeid}: gpu(exclusive={exclusive!r}); allowed: True, False")
+    return GpuNeed(_bytes(item, marker.kwargs.get("memory", "0B")), count, exclusive)
 
 
 def refuse_without_gpu(item: pytest.Item, need: GpuNeed, settings: Settings) -> None:
-    """Skip the test that is about to be set up where the GPUs it needs are missing; fail it where they are promised."""
+    """Skip the test that is about to be set up where the GPUs it needs are missing; fail it where they are promised, or
+    where they are there and this worker was given too few of them.
+    """
     if settings.device == "cpu":
         return
     from .devices import lacks
+    from .leasing.workers import lease_of
 
-    reason = lacks(need.memory_bytes, need.count)
+    lease = lease_of(item.config)
+    if lease and len(lease.names) < need.count <= lease.free:
+        pytest.fail(f"ftcheck: {lease.too_small(need.count)}", pytrace=False)
+    reason = lacks(need.memory_bytes, need.count, need.exclusive)
     if reason is None:
         return
+    if lease and not lease.names and lease.refused:
+        reason = "; ".join(lease.refused)
     if settings.require_gpu or settings.device != "auto":
         asked = "--ftcheck-require-gpu" if settings.require_gpu else f"--ftcheck-device={settings.device}"
         pytest.fail(f"ftcheck: {asked}, but {reason}", pytrace=False)

@@ -64,6 +64,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _limit(text: str) -> int:
+    if not text.strip().isdigit():
+        raise InvalidValueError("a whole number of at least 0")
+    return int(text)
+
+
 def _repeats(text: str) -> int:
     if not (text.strip().isdigit() and int(text) >= FEWEST_REPEATS):
         raise InvalidValueError(f"a whole number of at least {FEWEST_REPEATS}")
@@ -80,6 +86,15 @@ def _folder(text: str) -> str:
     if not text.strip():
         raise InvalidValueError("a folder")
     return text
+
+
+def _size(text: str) -> int:
+    from .sizes import bytes_of
+
+    size = bytes_of(text)
+    if size is None:
+        raise InvalidValueError("a size such as 500MB or 2GiB")
+    return size
 
 
 def _seconds(text: str) -> float:
@@ -132,7 +147,7 @@ def _place(text: str) -> str | None:
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
-OOM = ("retry", "fail")
+OOM = ("retry", "off")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
@@ -155,8 +170,11 @@ OPTIONS = (
     ),
     Option("steps", "int", _count, "Horizon in optimizer updates, in place of the recipe's", "N"),
     Option("seeds", "int", _count, "Number of paired seeds, in place of the recipe's", "N"),
-    Option("cache-dir", "string", _folder, "Folder in which runs are kept and shared", "DIR"),
+    Option("cache-dir", "string", _folder, "Folder or URL in which runs are kept and shared", "DIR"),
     Option("no-cache", "bool", _switch, "Neither read nor keep runs of other sessions"),
+    Option("cache-size", "string", _size, "What kept runs may take; those used longest ago go first (1GB)", "SIZE"),
+    Option("cache-info", "bool", _switch, "Print what is kept, and end"),
+    Option("cache-clear", "bool", _switch, "Remove what is kept, but for what is being trained, and end"),
     Option(
         "audit", "string", _one_of(AUDITS), "Run the catalogue of checks on ft_recipe, or on the stack", values=AUDITS
     ),
@@ -180,6 +198,8 @@ OPTIONS = (
     Option("baseline-dir", "string", _folder, "Folder of all baselines, in place of __ftcheck__ beside tests", "DIR"),
     Option("tolerance", "linelist", _limits, "Tolerance of a metric of baselines: 24 MiB, +0.5 ms", "'METRIC: T'"),
     Option("history", "string", _place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
+    Option("max-skips", "int", _limit, "Fail if more than N tests that use ftcheck were skipped, or undecided", "N"),
+    Option("min-checks", "int", _count, "Fail if fewer than N tests that use ftcheck were executed", "N"),
     Option("oom", "string", _one_of(OOM), "After out of memory, try once more with half the batch", values=OOM),
     Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
 )
@@ -194,6 +214,9 @@ class Settings(NamedTuple):
     seeds: int | None = None
     cache_dir: str | None = None
     no_cache: bool = False
+    cache_size: int | None = None
+    cache_info: bool = False
+    cache_clear: bool = False
     audit: Literal["recipe", "stack"] | None = None
     list_checks: bool = False
     checks: tuple[str, ...] = ()
@@ -209,8 +232,10 @@ class Settings(NamedTuple):
     baseline_dir: str | None = None
     tolerance: Mapping[str, str] | None = None
     history: str | None = None
+    max_skips: int | None = None
+    min_checks: int | None = None
     stale: Literal["error"] | None = None
-    oom: Literal["retry", "fail"] | None = None
+    oom: Literal["retry"] | None = None
 
     @property
     def accepting(self) -> str | None:
@@ -251,6 +276,8 @@ def settings(config: pytest.Config) -> Settings:
         raise pytest.UsageError("--ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them")
     if chosen.audit == "stack" and chosen.sabotage:
         raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
+    if chosen.cache_info and chosen.cache_clear:
+        raise pytest.UsageError("--ftcheck-cache-info with --ftcheck-cache-clear: choose one of them")
     if chosen.against and (chosen.audit or chosen.sabotage):
         other = "--ftcheck-audit" if chosen.audit else "--ftcheck-sabotage"
         raise pytest.UsageError(f"--ftcheck-against with {other}: choose one of them")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .controller import Controller
+from .controller import BOARD, TESTS, Controller
 from .crashes import Crashes, guard, on_next_test
 from .fixtures import (
     _ft_evidence,
@@ -30,12 +31,14 @@ from .fixtures import (
 )
 from .options import Settings, add_options, settings
 from .session import SESSION, Session
+from .tally import ours, use_of
 
 if TYPE_CHECKING:
     from .collection import Collection
+    from .progress.audience import Audience
 
 GPU = (
-    'gpu(memory="20GB", count=1): needs a GPU (ftcheck); skipped where there is none, '
+    'gpu(memory="20GB", count=1, exclusive=False): needs a GPU (ftcheck); skipped where there is none, '
     "run on the CPU with --ftcheck-device=cpu"
 )
 
@@ -66,8 +69,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """With --ftcheck-list-checks, print the catalogue and end."""
+    """With --ftcheck-list-checks, print the catalogue and end; with --ftcheck-cache-info and -clear, what is kept."""
     chosen = settings(config)
+    if chosen.cache_info or chosen.cache_clear:
+        return _look_after_cache(chosen)
     if not chosen.list_checks:
         return None
     from .report.catalogue import listing
@@ -77,19 +82,58 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     return 0
 
 
+def _look_after_cache(chosen: Settings) -> int:
+    from .report.cache import cleared, information
+    from .store import local_folder
+
+    folder = local_folder(chosen.cache_dir)
+    if folder is None:
+        flag = "--ftcheck-cache-info" if chosen.cache_info else "--ftcheck-cache-clear"
+        raise pytest.UsageError(
+            f"{flag} with --ftcheck-cache-dir={chosen.cache_dir}; allowed: a folder of this machine"
+        )
+    print("\n".join(information(folder, chosen.cache_size) if chosen.cache_info else cleared(folder)))
+    return 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that a bad value ends the session before anything is collected."""
     config.addinivalue_line("markers", GPU)
     chosen = settings(config)
     _refuse_accepting(config, chosen)
     _refuse_unknown_checks(chosen)
-    config.stash[SESSION] = Session(chosen, config.rootpath, guard(config))
+    _refuse_cache(chosen)
+    config.stash[SESSION] = session = Session(chosen, config.rootpath, guard(config))
+    session.make_audience = lambda: _audience(config)
     if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
         _keep_history(config, chosen)
         config.pluginmanager.register(Controller(config), "ftcheck-controller")
         config.pluginmanager.register(Crashes(), "ftcheck-crashes")
+    _share_the_work(config, chosen)
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)  # before pytest-xdist's own answer
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """What ``-n auto`` means where GPUs are asked for: a worker for each that is free."""
+    from .leasing.workers import worker_count
+
+    return worker_count(config, settings(config))
+
+
+def _share_the_work(config: pytest.Config, chosen: Settings) -> None:
+    """Where pytest-xdist has workers: divide GPUs and tests among them."""
+    if not (hasattr(config, "workerinput") or config.getoption("tx", None)):
+        return
+    from .leasing.workers import Leasing, wants_gpus
+    from .scheduling.hooks import join
+
+    leasing = None
+    if not hasattr(config, "workerinput") and wants_gpus(config, chosen):
+        leasing = Leasing()
+        config.pluginmanager.register(leasing, "ftcheck-leasing")
+    join(config, leasing)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -97,6 +141,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
     if session is not None:
         session.close()
+
+
+def _audience(config: pytest.Config) -> Audience | None:
+    """Who is told how trainings in this process go on: its terminal or, on a worker, the controller."""
+    if hasattr(config, "workerinput"):
+        from .board import Board
+        from .progress.panel import Poster
+
+        folder = config.workerinput.get(BOARD)
+        return Poster(Board(Path(folder)), config.workerinput["workerid"]) if folder else None
+    from .progress.terminal import Screen, display_of
+
+    display = display_of(config)
+    return None if display is None else Screen(config, display)
 
 
 def _keep_history(config: pytest.Config, chosen: Settings) -> None:
@@ -126,6 +184,18 @@ def _refuse_accepting(config: pytest.Config, chosen: Settings) -> None:
         raise pytest.UsageError(why)
 
 
+def _refuse_cache(chosen: Settings) -> None:
+    """End the session where runs are to be kept at a URL that cannot be opened."""
+    if ":" in (chosen.cache_dir or ""):
+        from .errors import CacheError
+        from .store import open_store
+
+        try:
+            open_store(chosen.cache_dir)
+        except CacheError as error:
+            raise pytest.UsageError(f"--ftcheck-cache-dir: {error}") from None
+
+
 def _refuse_unknown_checks(chosen: Settings) -> None:
     if not (chosen.checks or chosen.expected_failures):
         return
@@ -144,7 +214,7 @@ def _refuse_unknown_checks(chosen: Settings) -> None:
 
 def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
     from .audit import CHECKS, STACK, check_items, stack_items
-    from .collection import Collection, Distribution
+    from .collection import Collection
 
     if chosen.sabotage:
         from .sabotage import SABOTAGE, sabotage_items
@@ -157,7 +227,6 @@ def _collect_for_audit(config: pytest.Config, chosen: Settings) -> None:
     else:
         collection = Collection(CHECKS, check_items)
     config.pluginmanager.register(collection, "ftcheck-collection")
-    config.pluginmanager.register(Distribution(), "ftcheck-distribution")
 
 
 def _collect_against(config: pytest.Config, ref: str) -> Collection:
@@ -187,6 +256,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from .parametrize import deselect
 
         deselect(config, items, config.stash[SESSION].settings)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist tells the controller that it has collected
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """On a worker, say which tests are ours: when it dies there is no report that could."""
+    folder: str | None = getattr(session.config, "workerinput", {}).get(BOARD)
+    tests = ours(session.items) if folder else []
+    if folder and tests:
+        from .board import Board
+
+        board = Board(Path(folder))
+        board.open()
+        board.post(TESTS, tests)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -233,6 +315,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let the report carry what was made for it, as JSON: it is what reaches the controller from a worker."""
     report = yield
+    report.ftcheck_use = use_of(item)  # type: ignore[attr-defined]
     fixtures = getattr(item, "fixturenames", ())
     if "ft_baseline" in fixtures:
         from .gating import conclude

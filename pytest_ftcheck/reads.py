@@ -46,8 +46,10 @@ def unchanged(digests: Mapping[str, str]) -> bool:
 def _on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
     if _collecting is None or event != "open":
         return
-    path, mode, _ = arguments
-    if isinstance(path, (str, bytes)) and (mode is None or "r" in str(mode)):
+    path, mode, flags = arguments
+    # os.open has no mode, and says by its flags what it is for.
+    reads = "r" in str(mode) if mode is not None else not flags & os.O_WRONLY
+    if isinstance(path, (str, bytes)) and reads:
         _collecting.add(os.path.abspath(os.fsdecode(path)))
 
 

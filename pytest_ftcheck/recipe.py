@@ -15,6 +15,7 @@ from .methods import Full, LoRA, Method, Peft
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .distributed.strategy import Strategy
     from .trainer import TrainerRecord
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -51,6 +52,9 @@ class Job:
     on_model: Callable[[nn.Module], None] | None = None
     # What a Hugging Face trainer said of itself, once it has trained.
     trainer: TrainerRecord | None = None
+    # Of a training of several processes: which of them this is. ``batch_size`` is that of each.
+    rank: int = 0
+    processes: int = 1
 
     def replace_model(self, model: nn.Module) -> None:
         """Say that ``model`` is what trains, in place of the one that the job came with."""
@@ -92,8 +96,15 @@ class Recipe:
     ``merge(model) -> model`` is how a trained adapter is merged into the base for export (default: PEFT's
     ``merge_and_unload``). ``max_grad_norm``, ``optimizer`` (a class name: ``"AdamW"``) and ``weight_decay`` (of
     matrices; norms and biases then have none) are declarations that checks hold the training to; None declares nothing.
-    ``cost`` is one, too: the path of a committed file with the predicted memory and FLOPs of each method, absolute or
-    relative to pytest's root folder (without pytest, the current one). ``--ftcheck-update`` writes it.
+    ``processes``: ``ft_distributed`` and the checks of the theme "distributed" train with so many, started by torch
+    elastic (``torchrun``); everything else trains in one. ``batch_size`` is that of each process, so that an update
+    has ``batch_size * accumulation * processes`` rows. ``strategy`` says who distributes: "ddp", "fsdp2" or a function
+    of the model, and ``job.model`` comes wrapped, in a process group, with ``job.rank`` and ``job.processes`` for a
+    loop to divide its rows by; or None, and ``train`` does all that by itself, from the environment that torchrun gives
+    (accelerate, a Trainer, ``init_process_group``).
+
+    ``cost`` is a declaration, too: the path of a committed file with the predicted memory and FLOPs of each method,
+    absolute or relative to pytest's root folder (without pytest, the current one). ``--ftcheck-update`` writes it.
     """
 
     model: Callable[[], nn.Module]
@@ -122,13 +133,15 @@ class Recipe:
     optimizer: str | None = None
     weight_decay: float | None = None
     cost: str | os.PathLike[str] | None = None
+    processes: int = 1
+    strategy: Strategy | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_parts()
 
     def _check_numbers(self) -> None:
-        for name in ("steps", "seeds", "batch_size", "accumulation", "threads"):
+        for name in ("steps", "seeds", "batch_size", "accumulation", "threads", "processes"):
             if not (name == "threads" and self.threads is None):
                 _at_least_one(name, getattr(self, name))
         if isinstance(self.eval_steps, (int, str)):
@@ -145,6 +158,7 @@ class Recipe:
                 raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a function")
         if not (self.cost is None or (isinstance(self.cost, (str, os.PathLike)) and os.fspath(self.cost))):
             raise RecipeError(f"Recipe.cost is {self.cost!r}; allowed: the path of a file")
+        self._check_strategy()
         if not self.declared_methods:
             raise RecipeError("Recipe has no method; allowed: full=Full(...), lora=LoRA(...), or others in methods")
         for name, method in self.declared_methods.items():
@@ -152,6 +166,17 @@ class Recipe:
                 raise RecipeError(f"Recipe method {name!r} is {method!r}; allowed: Full(...), LoRA(...), Peft(...)")
         for name in set(self.methods) & {"full", "lora"}:
             raise RecipeError(f"Recipe.methods has {name!r}; allowed: other names (that one is Recipe.{name})")
+
+    def _check_strategy(self) -> None:
+        from .distributed.strategy import STRATEGIES
+
+        allowed = f"{', '.join(STRATEGIES)}, or a function of the model"
+        if not (self.strategy is None or callable(self.strategy) or self.strategy in STRATEGIES):
+            raise RecipeError(f"Recipe.strategy is {self.strategy!r}; allowed: {allowed}")
+        if self.processes > 1 and self.strategy is None and self.train is None:
+            raise RecipeError(
+                f"Recipe.strategy is None with processes={self.processes}; allowed: {allowed} (None: train distributes)"
+            )
 
     @property
     def declared_methods(self) -> dict[str, Method]:

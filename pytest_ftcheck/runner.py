@@ -12,13 +12,11 @@ from .allowance import Allowance
 from .content import UnknownContentError, digest
 from .environment import environment_key
 from .errors import FtcheckError, TrainingError
+from .progress.audience import Wait
 from .reads import recorded_reads
 from .recipe import Recipe
 from .run import Run
-from .store import RunStore
-
-# How long to wait before asking again whether another worker has finished the run that is missing.
-POLL_S = 0.05
+from .store import Store
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,11 @@ class Request:
     seed: int
     steps: int
     device: str
+
+    @property
+    def title(self) -> str:
+        """``narrow, lora, seed 0``: as people call it."""
+        return f"{self.recipe.name}, {self.method}, seed {self.seed}"
 
     def key(self) -> str | None:
         """A digest of everything that the run depends on; None where that cannot be told from the outside.
@@ -67,11 +70,12 @@ class Runner:
 
     def __init__(
         self,
-        store: RunStore | None = None,
+        store: Store | None = None,
         trained: Callable[[Run], None] | None = None,
         allowance: Allowance | None = None,
     ) -> None:
         self._store, self._allowance = store, allowance or Allowance()
+        self._poll_s = store.poll_s if store else 0.0
         self._announce = trained or (lambda run: None)
         self._done: dict[Any, Run | FtcheckError] = {}
         self._keys: dict[Any, str | None] = {}
@@ -86,11 +90,13 @@ class Runner:
         """
         __tracebackhide__ = True
         missing = list(range(len(requests)))
-        while missing:
-            left = [i for i in missing if not self._obtain(requests[i])]
-            if len(left) == len(missing):
-                time.sleep(POLL_S)
-            missing = left
+        with Wait() as wait:
+            while missing:
+                left = [i for i in missing if not self._obtain(requests[i])]
+                if len(left) == len(missing):
+                    wait.goes_on(requests[left[0]].title)
+                    time.sleep(self._poll_s)
+                missing = left
         # No comprehension: before Python 3.12 it has a frame of its own, which pytest would show.
         runs = []
         for request in requests:

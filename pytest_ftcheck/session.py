@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .comparison.comparison import Comparison
     from .evidence.evidence import Evidence
     from .predict import Gpu, Prediction
+    from .progress.audience import Audience
     from .recipe import Recipe
     from .rehearsal import Rehearsal
     from .runner import Runner
@@ -45,6 +46,9 @@ class Session:
         self.rehearsals: dict[Path, Rehearsal] = {}
         # Of ``--ftcheck-against``: by folder, and then by method.
         self.comparisons: dict[Path, dict[str, Comparison]] = {}
+        # Gives who is told of the progress of trainings.
+        self.make_audience: Callable[[], Audience | None] = lambda: None
+        self._audience: Audience | None = None
         self._runner: Runner | None = None
         self._baselines: dict[Path, BaselineFile] = {}
         self._audited: Recipe | None = None
@@ -58,15 +62,13 @@ class Session:
             self._watch()
             from .allowance import Allowance
             from .runner import Runner
-            from .store import RunStore, default_folder
+            from .store import RunStore, open_store
 
-            chosen = self.settings.cache_dir
-            if self.settings.no_cache:
-                folder = shared_folder()
-            else:
-                folder = Path(chosen) / "runs" if chosen else default_folder()
-            allowance = Allowance(self.settings.time_limit, retries=self.settings.oom == "retry")
-            self._runner = Runner(RunStore(folder), lambda run: self.fresh["runs"].append(run.to_json()), allowance)
+            self._admit_audience()
+            chosen = self.settings
+            store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
+            allowance = Allowance(chosen.time_limit, retries=chosen.oom == "retry")
+            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()), allowance)
         return self._runner
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:
@@ -74,6 +76,7 @@ class Session:
         from .evidence.evidence import Evidence
 
         if recipe is not self._audited:
+            self._admit_audience()
             self._watch()
             self.release()
             self._audited = recipe
@@ -116,6 +119,14 @@ class Session:
         self._predictions.append((recipe, method, gpu, prediction))
         return prediction
 
+    def _admit_audience(self) -> None:
+        """From the first training on somebody is told how it goes on."""
+        if self._audience is None and (audience := self.make_audience()) is not None:
+            from .progress.audience import admit
+
+            self._audience = audience
+            admit(audience)
+
     def _watch(self) -> None:
         """From now on there are trainings, and what hangs in one is ended."""
         if self._watchdog is None and self._guard is not None:
@@ -138,6 +149,10 @@ class Session:
         """Let go of everything, and end the processes that were started."""
         self.release()
         self._predictions.clear()
+        if self._audience is not None:
+            from .progress.audience import dismiss
+
+            dismiss(self._audience)
         for rehearsal in self.rehearsals.values():
             rehearsal.close()
         if self._watchdog is not None:

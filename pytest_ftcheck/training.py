@@ -34,11 +34,14 @@ def train(job: Job) -> None:
     for update in range(1, job.steps + 1):
         micro_batches = next(windows)
         tokens = [supervised_tokens(batch, job.model) for batch in micro_batches]
-        if not sum(tokens):
+        total = sum_over_ranks(sum(tokens), job)
+        if not total:
             raise TrainingError(f"no supervised token in update {update}: every label of its rows is {LABEL_PAD}")
         for batch, count in zip(micro_batches, tokens, strict=True):
-            # Weighted by tokens, so that any split of the same rows has the gradient of one large batch.
-            (job.loss(job.model, batch) * (count / sum(tokens))).backward()  # type: ignore[no-untyped-call]
+            # Weighted by tokens, so that any split of the same rows has the gradient of one large batch. Strategies
+            # take the mean of the ranks' gradients, and so divide by the number of processes.
+            share = count * job.processes / total
+            (job.loss(job.model, batch) * share).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
@@ -54,10 +57,12 @@ def warm_up_and_cosine(steps: int) -> Callable[[int], float]:
 
 
 def update_windows(job: Job) -> Iterator[list[Any]]:
-    """For each update its micro-batches: rows in a new order every epoch, drawn from the job's seed alone."""
+    """For each update its micro-batches: rows in a new order every epoch, drawn from the job's seed alone. Of several
+    processes each takes its part of the batch that they make together.
+    """
     import torch
 
-    size = job.batch_size
+    size, own = job.batch_size * job.processes, job.rank * job.batch_size
     if len(job.train_data) < size:
         raise RecipeError(f"train_data has {len(job.train_data)} rows; a batch needs {size}")
     generator = torch.Generator().manual_seed(job.seed)
@@ -65,19 +70,35 @@ def update_windows(job: Job) -> Iterator[list[Any]]:
     while True:
         order = torch.randperm(len(job.train_data), generator=generator).tolist()
         for start in range(0, len(order) - size + 1, size):
-            window.append(job.collate([job.train_data[i] for i in order[start : start + size]]))
+            begin = start + own
+            window.append(job.collate([job.train_data[i] for i in order[begin : begin + job.batch_size]]))
             if len(window) == job.accumulation:
                 yield window
                 window = []
+
+
+def sum_over_ranks(number: int, job: Job) -> int:
+    """``number``, added up over the processes of a job that has several."""
+    if job.processes == 1:
+        return number
+    import torch
+    import torch.distributed as dist
+
+    total = torch.tensor(number, device=job.device)
+    dist.all_reduce(total)
+    return int(total)
 
 
 def supervised_tokens(batch: Any, model: nn.Module) -> int:
     """How many labels of a batch count: after the causal shift for token labels, except those of an encoder-decoder,
     of masked tokens and of token classes, which are not shifted; all for labels of whole rows. 1 where there are none.
     """
+    from .distributed.world import unwrapped
+
     labels = batch.get("labels") if hasattr(batch, "get") else None
     if labels is None:
         return 1
+    model = unwrapped(model)
     in_place = getattr(getattr(model, "config", None), "is_encoder_decoder", False) or _labels_in_place(model)
     shifted = labels.dim() > 1 and not in_place
     return int(((labels[..., 1:] if shifted else labels) != LABEL_PAD).sum())

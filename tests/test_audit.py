@@ -13,7 +13,6 @@ from pretended import BROKEN, NOWHERE, SOUND, pretend
 from pytest_ftcheck import stack
 from pytest_ftcheck.checks.check import Check
 from pytest_ftcheck.checks.verdict import Verdict
-from pytest_ftcheck.collection import unit_of
 
 QUIET = ("--ftcheck-audit", "--ftcheck-device=cpu", "-p", "no:cacheprovider")
 RECIPE = """
@@ -269,14 +268,6 @@ def test_a_hanging_training_is_ended_at_the_time_limit(
     result = pytester.runpytest_inprocess(*QUIET, "--ftcheck-methods=lora", "--ftcheck-time-limit=0.5")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["lora: train(job) of 8 updates took longer than 0.5 s"])
-
-
-def test_checks_of_one_method_stay_on_one_worker_and_all_else_is_free() -> None:
-    assert unit_of("a/ftcheck-audit::lora-loss-falls") == unit_of("a/ftcheck-audit::lora-no-decay")
-    assert unit_of("a/ftcheck-audit::lora-loss-falls") != unit_of("a/ftcheck-audit::full-loss-falls")
-    assert unit_of("a/ftcheck-audit::lora-loss-falls") != unit_of("b/ftcheck-audit::lora-loss-falls")
-    assert unit_of("ftcheck-stack::recipe-a") != unit_of("ftcheck-stack::recipe-b")
-    assert unit_of("test_it.py::test_a") != unit_of("test_it.py::test_b")
 
 
 class PretendedSubject:

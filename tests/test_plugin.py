@@ -29,7 +29,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 Plugins = tuple[str, ...]
 # The modules of the package that every pytest session imports.
-LIGHT = ("controller", "crashes", "fixtures", "options", "plugin", "scratch", "session")
+LIGHT = ("controller", "crashes", "fixtures", "options", "plugin", "scratch", "session", "tally")
 
 
 @pytest.fixture(params=[("-p", "no:xdist", "-p", "no:benchmark"), ("-n", "2")], ids=" ".join)
@@ -132,6 +132,7 @@ def test_collecting_alone_is_no_broken_promise(pytester: pytest.Pytester, two_gp
         ("gpu(memory='80GB')", "passed"),
         ("gpu(memory='81GB')", "skipped"),
         ("gpu(count=3)", "skipped"),
+        ("gpu(exclusive=True)", "passed"),
     ],
 )
 def test_a_marker_asks_for_gpus_of_a_size(pytester: pytest.Pytester, two_gpus: None, marker: str, outcome: str) -> None:

@@ -70,6 +70,12 @@ def test_a_file_that_was_only_written_is_not_recorded(data: Path, mode: str) -> 
     assert reads == {}
 
 
+def test_a_file_that_was_written_through_a_descriptor_is_not_recorded(data: Path) -> None:
+    with recorded_reads() as reads:
+        os.close(os.open(data, os.O_WRONLY | os.O_APPEND))
+    assert reads == {}
+
+
 def test_what_is_read_before_and_after_is_not_recorded(data: Path) -> None:
     data.read_text()
     with recorded_reads() as reads:

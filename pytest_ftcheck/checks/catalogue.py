@@ -62,6 +62,7 @@ MODULES = (
         "cost",
         "learning",
     ),
+    *("distributed", "distributed_saving"),
 )
 
 

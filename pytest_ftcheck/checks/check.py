@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Theme = Literal[
     "parameters", "optimizer", "schedule", "loss", "labels", "equivalence", "resume", "data", "mode", "adapter",
-    "saving", "memory", "learning", "conduct",
+    "saving", "memory", "learning", "conduct", "distributed",
 ]  # fmt: skip
 Cost = Literal["reading", "model", "training"]
 Applies = Literal["any", "full", "adapter"]

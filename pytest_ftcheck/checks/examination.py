@@ -110,6 +110,8 @@ def refuse_inapplicable(check: Check, evidence: Evidence) -> None:
         raise NotApplicable(f"about {'full fine-tuning' if check.applies == 'full' else 'adapters'} only")
     if "gpu" in check.needs and not evidence.device.startswith("cuda"):
         raise NotApplicable("needs a GPU")
+    if "processes" in check.needs and evidence.recipe.processes == 1:
+        raise NotApplicable("the recipe trains in one process (Recipe.processes)")
     for part in ("save", "load", "merge", "evaluate"):
         if part in check.needs and getattr(evidence.recipe, part) is None:
             raise NotApplicable(f"the recipe has no {part}")

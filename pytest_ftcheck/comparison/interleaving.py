@@ -48,18 +48,19 @@ def measured(pair: Callable[[], tuple[float, float]], alpha: float = ALPHA) -> R
     """Pairs, until their spread allows a decision at ``alpha``, or there are too many, or the time is over. Raises
     TrainingEndedError where a training ends before there are ``FEWEST_PAIRS``; one that ends later ends the round.
     """
-    found, wanted, start = Round((), ()), FEWEST_PAIRS, time.monotonic()
-    while wanted and not (len(found) >= FEWEST_PAIRS and time.monotonic() - start > ROUND_S):
+    pairs: list[tuple[float, float]] = []
+    wanted, start = FEWEST_PAIRS, time.monotonic()
+    while wanted and not (len(pairs) >= FEWEST_PAIRS and time.monotonic() - start > ROUND_S):
         try:
-            found = found.with_pair(pair())
+            pairs.append(pair())
         except TrainingEndedError:
-            if len(found) < FEWEST_PAIRS:
+            if len(pairs) < FEWEST_PAIRS:
                 raise
             break
         wanted -= 1
         if not wanted:
-            wanted = min(more_pairs(found.log_ratios, alpha), len(found), MOST_PAIRS - len(found))
-    return found
+            wanted = min(more_pairs(Round.of(pairs).log_ratios, alpha), len(pairs), MOST_PAIRS - len(pairs))
+    return Round.of(pairs)
 
 
 def _pair(both: tuple[Trains, Trains], order: random.Random, updates: int) -> tuple[float, float]:

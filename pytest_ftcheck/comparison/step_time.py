@@ -25,9 +25,10 @@ class Round(Record):
     def __len__(self) -> int:
         return len(self.reference_s)
 
-    def with_pair(self, seconds: tuple[float, float]) -> Round:
-        """This round and one more pair: ``seconds`` of the reference, and of the candidate."""
-        return Round((*self.reference_s, seconds[0]), (*self.candidate_s, seconds[1]))
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[float, float]]) -> Round:
+        """``pairs``: the seconds of the reference, and of the candidate."""
+        return cls(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
 
     @property
     def log_ratios(self) -> tuple[float, ...]:

@@ -126,12 +126,12 @@ def loaded(evidence: Evidence) -> nn.Module:
     def make() -> nn.Module:
         save = saved(evidence)
         with failing("loading"):
-            return _load(evidence, save)
+            return load_saved(evidence, save)
 
     return evidence.once("loaded", make)
 
 
-def _load(evidence: Evidence, save: Saved) -> nn.Module:
+def load_saved(evidence: Evidence, save: Saved) -> nn.Module:
     recipe = evidence.recipe
     if recipe.load is not None:
         with quiet(), preserved_settings(recipe.threads):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..deadline import deadline
+from ..distributed.world import ALONE, World
 from ..errors import TrainingError
 from ..execution import build_job, import_what_optimizers_import, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
 from ..observers.trace import Trace
 from ..observers.update import Tensors
+from ..progress.audience import training
 from ..scratch import prefix
 from .dropout import WithoutDropout
 from .standstill import Standstill
@@ -98,7 +100,14 @@ class Training:
 
 
 def carry_out(
-    recipe: Recipe, method: str, device: str, seed: int, change: Variation, limit_s: float = TIME_LIMIT_S
+    recipe: Recipe,
+    method: str,
+    device: str,
+    seed: int,
+    change: Variation,
+    limit_s: float = TIME_LIMIT_S,
+    world: World = ALONE,
+    further: Sequence[Watcher] = (),
 ) -> Training:
     """Train ``recipe`` shortly, as changed by ``change``, and trace it. Raises TrainingError where it fails."""
     recipe = recipe.replace(
@@ -110,15 +119,16 @@ def carry_out(
     what = f"{method}: train(job) of {change.steps} updates"
     import_what_optimizers_import()
     with preserved_settings(recipe.threads), deadline(limit_s, what):
-        job, declared = build_job(recipe, method, seed, change.steps, device, Path(folder.name))
+        job, declared = build_job(recipe, method, seed, change.steps, device, Path(folder.name), world=world)
         base_state = {name: p.detach().clone() for name, p in job.model.named_parameters()}
         job.save_steps, job.eval_steps, job.resume_from = change.save_steps, change.eval_steps, change.resume_from
         given = job.model
         _prepare(job, change)
         states = States(Path(folder.name)) if change.interrupted else None
         trace, before = Trace(change.steps) if states else Trace(), global_settings()
-        watchers = [trace, *_interventions(change), *([states] if states else [])]
-        with Events(watchers).listening() as events:
+        watchers = [trace, *_interventions(change), *([states] if states else []), *further]
+        told = training(f"{recipe.name}, {method}", change.steps)
+        with told as progress, Events([*watchers, *progress]).listening() as events:
             train_job(job, method, events, lambda: len(trace.updates))
         after = global_settings()
         left = frozenset(name for name, p in trace.model.named_parameters() if p.requires_grad)

@@ -73,7 +73,10 @@ class Events:
         return Events(())
 
     def attach(self, model: nn.Module) -> None:
-        """Watch ``model``, in place of one attached before."""
+        """Watch ``model``, in place of one attached before. What DistributedDataParallel wraps is watched itself."""
+        from ..distributed.world import unwrapped
+
+        model = unwrapped(model)
         self._release()
         self.model = model
         self._hooks = [

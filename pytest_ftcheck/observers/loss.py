@@ -35,6 +35,11 @@ class LossWatch(Watcher):
             self._updates.append(pending[0] if len(pending) == 1 else torch.stack(pending).sum())
             self._pending = []
 
+    @property
+    def latest(self) -> Tensor | None:
+        """The loss of the last update, on its device."""
+        return self._updates[-1] if self._updates else None
+
     def values(self) -> tuple[float, ...]:
         """One loss for each update so far."""
         return tuple(float(value) for value in self._updates)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..distributed.world import local
 from ..run import Breakdown, Memory
 from .events import Watcher
 from .flops import flops_of
@@ -74,6 +75,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def register(self, tensor: Tensor) -> int | None:
         """The number of the tensor's storage, which counts as live from now on; None on another device."""
+        tensor = local(tensor)
         if tensor.device.type != self.device_type:
             return None
         storage = tensor.untyped_storage()
@@ -113,7 +115,8 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     found = []
     for value in values:
         if isinstance(value, Tensor):
-            found.append(value)
+            # Of a tensor that is spread over the ranks, this rank's part is what it holds.
+            found.append(value if type(value) is Tensor else local(value))
         elif isinstance(value, (list, tuple)):
             found.extend(tensors_in(value))
     return found

@@ -17,7 +17,7 @@ from .parameters import ParameterWatch
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class Evaluations(Watcher):
@@ -47,8 +47,13 @@ class Observation:
     """What was seen of one training. Read it after the training has ended."""
 
     def __init__(
-        self, steps: int = 0, evaluate: Callable[[], float] | None = None, evaluate_at: Sequence[int] = ()
+        self,
+        steps: int = 0,
+        evaluate: Callable[[], float] | None = None,
+        evaluate_at: Sequence[int] = (),
+        besides: Sequence[Watcher] = (),
     ) -> None:
+        """``besides`` watch too; the step times leave out what they do at the end of an update."""
         self._loss = LossWatch()
         self._supervision = SupervisionWatch()
         self._batches = BatchWatch()
@@ -59,13 +64,17 @@ class Observation:
         # The clock stops first at the end of an update and starts again last, so that it times no other watcher's work
         # there; the parameters are looked at before the optimizer changes them.
         watchers = [self._clock, self._loss, self._supervision, self._batches, self._parameters, self._optimizers]
-        self.events = Events([*watchers, self._evaluations])
+        self.events = Events([*watchers, *besides, self._evaluations])
         self._evaluations.events = self.events
 
     @property
     def updates(self) -> int:
         """How many times the main optimizer has stepped."""
         return self._evaluations._updates
+
+    def latest_loss(self) -> Tensor | None:
+        """The loss of the last update so far, on its device."""
+        return self._loss.latest
 
     @property
     def loss(self) -> Losses:

@@ -16,6 +16,7 @@ class OptimizerWatch(Watcher):
     """Records the groups of each optimizer at its first step, and their learning rates at every step."""
 
     def __init__(self) -> None:
+        self._model: nn.Module | None = None
         self._names: dict[int, str] = {}
         # Kept alive by the reference: an id is only unique while its object lives.
         self._seen: dict[int, torch.optim.Optimizer] = {}
@@ -23,11 +24,14 @@ class OptimizerWatch(Watcher):
         self._rates: dict[int, list[tuple[float, ...]]] = {}
 
     def attached(self, model: nn.Module) -> None:
-        self._names = {id(p): name for name, p in model.named_parameters()}
+        self._model = model
 
     def optimizer_steps(self, optimizer: torch.optim.Optimizer) -> None:
         key = id(optimizer)
         if key not in self._seen:
+            # Now, and not when the model was attached: what shards a model puts other parameters in their places.
+            assert self._model is not None
+            self._names = {id(p): name for name, p in self._model.named_parameters()}
             self._seen[key] = optimizer
             self._groups[key] = [self._describe(group) for group in optimizer.param_groups]
             self._rates[key] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from ..distributed.world import in_parts, local
 from ..run import ParameterTensor
 from ..theory.parameters import base_name
 from .events import Watcher
@@ -55,7 +56,7 @@ class ParameterWatch(Watcher):
         assert self._model is not None
         for name, parameter in self._model.named_parameters():
             gradient = parameter.grad
-            if name not in self._with_gradient and gradient is not None and bool(gradient.any()):
+            if name not in self._with_gradient and gradient is not None and bool(local(gradient).any()):
                 self._with_gradient.add(name)
 
     def tensors(self) -> tuple[ParameterTensor, ...]:
@@ -73,13 +74,15 @@ class ParameterWatch(Watcher):
                 gradient=name in self._with_gradient,
                 moved=name in self._before and digest(parameter) != self._before[name],
             )
-            for name, parameter in self._model.named_parameters()
+            for name, parameter in in_parts(self._model).named_parameters()
         )
 
 
 def digest(tensor: Tensor) -> str:
-    """A digest of a tensor's bits; equal only where every bit is (so -0 and 0 differ, and NaN equals itself)."""
+    """A digest of a tensor's bits; equal only where every bit is (so -0 and 0 differ, and NaN equals itself). Of a
+    tensor that is spread over the ranks: of this rank's part.
+    """
     import torch
 
-    data = tensor.detach().cpu().contiguous().reshape(-1)
+    data = local(tensor.detach()).cpu().contiguous().reshape(-1)
     return hashlib.blake2b(data.view(torch.uint8).numpy().data, digest_size=16).hexdigest()

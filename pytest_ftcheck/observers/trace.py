@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..distributed.world import local
 from .arguments import copied, named_arguments
 from .events import Watcher
 from .head import HeadInput
@@ -156,7 +157,9 @@ class Trace(Watcher):
         update = Update(self._backwards, rates, groups, deep)
         named = list(self.model.named_parameters())
         update.trainable = frozenset(name for name, p in named if p.requires_grad)
-        update.not_finite = tuple(name for name, p in named if p.grad is not None and not p.grad.isfinite().all())
+        update.not_finite = tuple(
+            name for name, p in named if p.grad is not None and not local(p.grad).isfinite().all()
+        )
         if deep:
             update.gradients, update.before = self._gradients(), self._parameters()
         self.updates.append(update)
@@ -186,10 +189,11 @@ class Trace(Watcher):
         self.trainable = {name: p.requires_grad for name, p in self.model.named_parameters()}
 
     def _parameters(self) -> Tensors:
-        return {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        return {name: local(p.detach()).clone() for name, p in self.model.named_parameters()}
 
     def _gradients(self) -> Tensors:
-        return {name: p.grad.detach().clone() for name, p in self.model.named_parameters() if p.grad is not None}
+        named = self.model.named_parameters()
+        return {name: local(p.grad.detach()).clone() for name, p in named if p.grad is not None}
 
     def _group(self, optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> Group:
         names = tuple(self._names.get(id(p)) for p in group["params"])

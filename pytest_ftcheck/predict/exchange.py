@@ -74,12 +74,12 @@ class Exchange:
 
     def _death(self, status: int) -> str:
         how = SIGNALS.get(-status, f"signal {-status}") if status < 0 else f"exit status {status}"
-        said = self._said()
+        said = self.said()
         hints = [f"  {hint}" for sign, hint in HINTS.items() if sign in how or sign in " ".join(said)]
         first = f"the prediction's process died ({how}) in or after {self.doing()}"
-        return "\n".join([first, *self._place(), *(f"  | {line}" for line in said), *hints])
+        return "\n".join([first, *self.place(), *(f"  | {line}" for line in said), *hints])
 
-    def _place(self) -> list[str]:
+    def place(self) -> list[str]:
         """Where in the user's own code the signal struck, or what of theirs called what it struck."""
         fault = self.fault.read_text(errors="replace") if self.fault.exists() else ""
         # What follows has called the prediction, in the parent.
@@ -87,7 +87,7 @@ class Exchange:
         own = [frame for frame in FRAME.finditer(fault) if not is_installed(Path(frame["file"]).resolve())]
         return [f"  at {frame['file']}:{frame['line']} in {frame['function']}" for frame in own[:1]]
 
-    def _said(self) -> list[str]:
+    def said(self, most: int = TAIL_LINES) -> list[str]:
         """The last lines that the process printed."""
         if not self.output.exists():
             return []
@@ -95,4 +95,4 @@ class Exchange:
             file.seek(max(0, self.output.stat().st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
         worth = (line.rstrip() for line in lines if line.strip() and not line.startswith(NOISE))
-        return [line[:LINE_LENGTH] for line in worth][-TAIL_LINES:]
+        return [line[:LINE_LENGTH] for line in worth][-most:]

@@ -20,10 +20,14 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds, the start of the process included, and bytes of address space beyond those that it begins with."""
+    """Seconds, the start of the process included, and bytes of address space beyond those that it begins with.
+
+    ``gpus``: whether it may see the machine's GPUs; a prediction is the same without, and must not train there.
+    """
 
     time_s: float = 300.0
     memory_bytes: int = 16 * 2**30
+    gpus: bool = False
 
     def __post_init__(self) -> None:
         allowed = (("time_limit_s", self.time_s, DAY_S), ("memory_limit_bytes", self.memory_bytes, EXBIBYTE))

@@ -48,9 +48,9 @@ def serve(request: Callable[[], Request], exchange: Exchange, limits: Limits, pa
     try:
         # The parent's garbage is the parent's to finalize: a file in it would write what it has buffered a second time.
         gc.freeze()
-        _live_and_die_alone(parent)
-        _redirect_output(exchange)
-        _forget_the_parent(exchange)
+        live_and_die_alone(parent)
+        redirect_output(exchange)
+        _forget_the_parent(exchange, limits)
         limits.impose()
         _answer(request, exchange)
         status = 0
@@ -95,7 +95,7 @@ def _frames(error: BaseException) -> str:
     return "".join(f"\n  at {one.filename}:{one.lineno} in {one.name}" for one in (*own, *frames[-FRAMES:]))
 
 
-def _live_and_die_alone(parent: int) -> None:
+def live_and_die_alone(parent: int) -> None:
     """Be ended with the parent, and by nothing that is meant for the parent (Ctrl-C, its terminal)."""
     if hasattr(os, "setsid"):
         # A fresh interpreter was started as the leader of its session, and is refused.
@@ -108,7 +108,7 @@ def _live_and_die_alone(parent: int) -> None:
             os._exit(1)
 
 
-def _redirect_output(exchange: Exchange) -> None:
+def redirect_output(exchange: Exchange) -> None:
     """Let nothing that is printed reach the parent, through whatever stream it had: pytest's capture has its own. These
     files are open for as long as the process lives.
     """
@@ -126,7 +126,7 @@ def _redirect_output(exchange: Exchange) -> None:
     os.dup2(sys.stdin.fileno(), 0)
 
 
-def _forget_the_parent(exchange: Exchange) -> None:
+def _forget_the_parent(exchange: Exchange, limits: Limits) -> None:
     """Undo what a fork has of its parent and a process of its own must not have."""
     # A debugger, or a measurement of coverage.
     sys.settrace(None)
@@ -142,7 +142,8 @@ def _forget_the_parent(exchange: Exchange) -> None:
     # What is left in it goes with the exchange, even after the process was ended.
     tempfile.tempdir = os.environ["TMPDIR"] = str(exchange.scratch)
     # A prediction is the same on a machine with a GPU; user code that looks for one must not train there.
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if not limits.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # A training of this session has chosen its device, and the one that is predicted is on another.
     forget_accelerators()
     _one_thread()

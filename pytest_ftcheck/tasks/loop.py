@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..training import supervised_tokens
+from ..training import sum_over_ranks, supervised_tokens
 from . import checkpoint
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ def train(job: Job) -> None:
     for update in range(done + 1, job.steps + 1):
         batches = [job.collate(rows) for rows in next(windows)]
         tokens = [supervised_tokens(batch, job.model) for batch in batches]
+        total = sum_over_ranks(sum(tokens), job)
         for batch, count in zip(batches, tokens, strict=True):
-            (job.loss(job.model, batch) * (count / sum(tokens))).backward()  # type: ignore[no-untyped-call]
+            # Strategies take the mean of the ranks' gradients.
+            (job.loss(job.model, batch) * (count * job.processes / total)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trainable, MAX_GRAD_NORM)
         optimizer.step()
         schedule.step()
@@ -65,14 +67,18 @@ def linear(step: int, steps: int) -> float:
 
 def epochs(job: Job) -> Iterator[list[list[Any]]]:
     """For each update the rows of its batches: a new order every epoch, drawn from the seed; the last window of an
-    epoch is short where the rows do not divide evenly.
+    epoch is short where the rows do not divide evenly. Several processes divide each batch among them, and leave out
+    the rows at the end of an epoch that not all of them would have a batch of.
     """
     import torch
 
     generator = torch.Generator().manual_seed(job.seed)
-    size = job.batch_size
+    size, together = job.batch_size, job.batch_size * job.processes
     while True:
         order = torch.randperm(len(job.train_data), generator=generator).tolist()
+        if job.processes > 1:
+            starts = range(job.rank * size, len(order) - len(order) % together, together)
+            order = [index for start in starts for index in order[start : start + size]]
         batches = [[job.train_data[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
         for start in range(0, len(batches), job.accumulation):
             yield batches[start : start + job.accumulation]

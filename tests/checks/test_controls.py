@@ -7,6 +7,7 @@ import pytest
 from pytest_ftcheck.checks.catalogue import catalogue
 from pytest_ftcheck.checks.check import Check, Sabotage
 from pytest_ftcheck.checks.examination import check_training
+from pytest_ftcheck.recipe import Recipe
 from pytest_ftcheck.tasks.instruction import instruction_recipe
 
 PAIRS = [pytest.param(c, s, id=f"{c.id}-{s.id}") for c in catalogue() for s in c.controls]
@@ -16,9 +17,14 @@ def method_for(check: Check, sabotage: Sabotage) -> str:
     return "full" if "full" in (check.applies, sabotage.method) else "lora"
 
 
+def recipe_for(check: Check) -> Recipe:
+    """What a sabotage breaks: where the check is about several processes, a training of two."""
+    return instruction_recipe(**({"processes": 2, "strategy": "ddp"} if "processes" in check.needs else {}))
+
+
 @pytest.mark.parametrize(("check", "sabotage"), PAIRS)
 def test_a_check_notices_each_of_its_negative_controls(check: Check, sabotage: Sabotage) -> None:
-    recipe = sabotage.apply(instruction_recipe())
+    recipe = sabotage.apply(recipe_for(check))
     (verdict,) = check_training(recipe, methods=[method_for(check, sabotage)], select=[check.id])
     assert verdict.status in ("failed", "blocked"), verdict
     assert verdict.status == "failed" or check.id in ("training-completes",), verdict

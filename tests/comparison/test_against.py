@@ -228,10 +228,3 @@ def test_ctrl_c_and_sigterm_end_both_trainings_and_remove_the_other_tree(repo: P
     assert session.returncode == pytest.ExitCode.INTERRUPTED, output
     assert ends_within(10, training)
     assert is_clean(repo)
-
-
-def test_all_methods_stay_on_one_worker() -> None:
-    from pytest_ftcheck.collection import unit_of
-
-    assert unit_of("ftcheck-against::full") == unit_of("ftcheck-against::lora")
-    assert unit_of("sub/ftcheck-against::full") != unit_of("ftcheck-against::full")

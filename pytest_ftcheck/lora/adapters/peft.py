@@ -137,7 +137,12 @@ class PeftAdapter(Adapter):
         wrapped.set_adapter(name)
 
     def save(self, wrapped: Any, folder: Path) -> None:
-        wrapped.save_pretrained(str(folder))
+        # A card for a hub describes what is saved, and takes ten times as long to write.
+        wrapped.create_or_update_model_card = lambda output_dir: None
+        try:
+            wrapped.save_pretrained(str(folder))
+        finally:
+            del wrapped.create_or_update_model_card
 
     def load(self, base: nn.Module, config: LoRA, folder: Path) -> nn.Module:
         model, _ = _as_model(base, config)

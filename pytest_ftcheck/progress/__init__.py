@@ -1,0 +1,1 @@
+"""What long trainings show of themselves while they run."""

@@ -1,0 +1,3 @@
+from pretended_gpus import machine
+
+__all__ = ["machine"]
