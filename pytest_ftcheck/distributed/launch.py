@@ -20,6 +20,7 @@ from ..predict.journal import Journal
 from ..predict.limits import DAY_S, EXBIBYTE, Limits
 from ..predict.process import FORK, Child, Fork, FreshInterpreter, way
 from ..recipe import Recipe
+from ..scratch import prefix
 from .endings import hung
 from .world import World
 
@@ -92,7 +93,7 @@ def launched(
 
     for phase in phases:
         _refuse_too_few_devices(device, phase.processes)
-    with tempfile.TemporaryDirectory(prefix="ftcheck-ranks-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=prefix() + "ranks-", ignore_cleanup_errors=True) as folder:
         forks = way() == FORK
         launch = Launch(phases[-1].recipe, method, seed, device, tuple(phases), Path(folder), limit_s, forks)
         if forks:
