@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from collections.abc import Callable
 
 import pytest
@@ -291,3 +292,29 @@ def test_on_the_cpu_nothing_is_held_to_the_marker(pytester: pytest.Pytester, gpu
         """
     )
     pytester.runpytest_inprocess(*ON_CPU).assert_outcomes(passed=1)
+
+
+def test_on_a_gpu_the_report_says_how_much_the_traceback_had_held(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache: list[str] = []
+    held = lambda: sum(one.nbytes for one in sys.modules["conftest"].ALIVE)  # noqa: E731
+    pretended = {
+        "is_initialized": lambda: True,
+        "synchronize": lambda: None,
+        "device_count": lambda: 1,
+        "memory_reserved": lambda _: 50 * 10**6,
+        "memory_allocated": lambda _: 10**6 + held(),
+        "get_device_properties": lambda _: types.SimpleNamespace(total_memory=80 * 10**9),
+        "empty_cache": lambda: cache.append("emptied"),
+    }
+    for name, function in pretended.items():
+        monkeypatch.setattr(torch.cuda, name, function)
+    pytester.makeconftest(HELD)
+    pytester.makepyfile("import conftest\nfrom conftest import *\ndef test_one(): Loop().step()")
+    result = pytester.runpytest_inprocess(*ON_CPU)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["cuda:0: 5.19 MB in tensors, 50 MB reserved, of 80 GB; 4.19 MB of it was held by the traceback, and freed"]
+    )
+    assert cache == ["emptied"]

@@ -182,12 +182,12 @@ def test_what_hangs_in_native_code_on_a_worker_fails_alone_with_its_stack(pytest
 # What a training imports is there when it begins: on a busy machine that alone would take longer than the limit.
 HUNG_RUN = """
     import ctypes, sys
-    import peft, transformers.trainer, torch._dynamo
     sys.path.insert(0, {tests!r})
-    import pytest
-    from recipes import tiny_recipe
+    import peft, pytest, transformers.trainer, torch._dynamo  # takes longer than the run may
+    from recipes import tiny_model, tiny_recipe
     from pytest_ftcheck import deadline
     deadline.GRACE_S = 0.5
+    tiny_model()
 
     @pytest.fixture(scope="session")
     def ft_recipe():

@@ -233,3 +233,31 @@ def test_a_calibrated_tolerance_is_what_is_held_to_later(tmp_path: Path) -> None
     assert Case(TEST, tmp_path).hold(seen(remembered(peak_bytes=104_900)), NONE) == []
     (bad,) = Case(TEST, tmp_path).hold(seen(remembered(peak_bytes=105_100)), NONE)
     assert bad.limit == "+5 %"
+
+
+RETRIED = dataclasses.replace(
+    SOUND,
+    batch_size=SOUND.batch_size // 2,
+    accumulation=2 * SOUND.accumulation,
+    retried="batch_size 4 -> 2 after out of memory",
+    memory=dataclasses.replace(SOUND.memory, peak_bytes=1),
+)
+
+
+def test_of_a_run_that_was_retried_only_parameters_and_settings_are_held_to_the_baseline(folder: Path) -> None:
+    case = held(Case(TEST, folder), seen(RETRIED))
+    assert case.status == "passed"
+    compared = {c.metric.rpartition("/")[2] for c in case.comparisons if c.verdict != "not comparable"}
+    assert compared == {"settings", "parameters.total", "parameters.trainable", "parameters.names"}
+    others = [c for c in case.comparisons if c.verdict == "not comparable"]
+    assert {c.note for c in others} == {RETRIED.retried}
+    assert {c.value for c in others} == {None}  # no history has them
+
+
+def test_a_retry_hides_no_other_change_of_settings_or_parameters(folder: Path) -> None:
+    assert held(Case(TEST, folder), seen(dataclasses.replace(RETRIED, steps=RETRIED.steps + 1))).status == "failed"
+
+
+def test_a_run_that_was_retried_is_no_baseline(tmp_path: Path) -> None:
+    with pytest.raises(AcceptanceError, match="is batch_size 4 -> 2 after out of memory"):
+        held(Case(TEST, tmp_path, leave()), seen(RETRIED))

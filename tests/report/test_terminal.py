@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -202,3 +203,11 @@ def test_the_memory_of_a_table_is_that_of_the_first_seed() -> None:
 def test_floating_point_operations_are_shown_in_the_unit_that_fits(total: int, cell: str) -> None:
     lines = lines_of([a_run(flops=Flops(forward=0, backward=total))])
     assert " ".join(cells(lines, "FLOPs a step")) == cell
+
+
+def test_a_run_that_was_retried_is_told_of_whichever_seed_it_is_of() -> None:
+    pair = a_pair()
+    retried = dataclasses.replace(pair.fulls[1], batch_size=2, accumulation=4, retried="batch_size 4 -> 2")
+    text = "\n".join(summary([pair.fulls[0], retried, pair.fulls[2], *pair.loras]).lines)
+    assert "full, seed 1: trained with another batch than declared: batch_size 4 -> 2" in text
+    assert "not of the same batches: updates of full were 2 rows x 4 and 4 rows x 2, of LoRA 4 rows x 2" in text
