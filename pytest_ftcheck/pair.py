@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .baseline.decision import Decision
 from .baseline.statistics import LOSS_MARGIN, losses_equal
@@ -14,6 +14,10 @@ from .errors import ComparisonError, RecipeError
 from .explained import Ratio
 from .order import LossOrder, divided, loss_order, paired
 from .run import Run
+
+if TYPE_CHECKING:
+    from .choosing.choice import Choice
+    from .choosing.stakes import Stakes
 
 
 @dataclass(frozen=True)
@@ -95,3 +99,21 @@ class Pair(Record):
         return losses_equal(
             [b.loss.at(step) - a.loss.at(step) for a, b in zip(self.fulls, self.loras, strict=True)], margin=margin
         )
+
+    def decision(
+        self,
+        at: int | None = None,
+        margin: float | None = None,
+        floor: float | None = None,
+        stakes: Stakes | None = None,
+    ) -> Choice:
+        """Which arm to choose for trainings of ``at`` updates (default: the horizon): ``.verdict`` is ``"full"``,
+        ``"lora"``, ``"either"`` or ``"too early to tell"``, with the step to run to.
+
+        ``margin`` (nats; 0.01, or 0 with ``stakes``) is what nobody minds, ``floor`` the loss that is known to be the
+        lowest, and ``stakes`` says what full fine-tuning costs and what a lower loss is worth. Raises ComparisonError
+        where the curves allow no comparison.
+        """
+        from .choosing.choice import choose
+
+        return choose(self, self.full.steps if at is None else at, margin, floor, stakes)
