@@ -133,7 +133,7 @@ def _step_to_run_to(pair: Pair, at: int, unsettled: list[Settling]) -> int:
 def _rounded(steps: float) -> int:
     """To two digits: a prediction has no more."""
     unit = 10 ** max(0, math.floor(math.log10(steps)) - 1)
-    return math.ceil(steps / unit) * unit
+    return int(math.ceil(steps / unit) * unit)
 
 
 def _seeds_needed(gap: Gap, break_even: float, margin: float, seeds: int) -> int | None:

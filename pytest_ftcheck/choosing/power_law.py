@@ -41,7 +41,7 @@ class PowerLaw(Record):
 
     def at(self, step: float) -> float:
         """The loss that it has after ``step`` updates."""
-        return self.floor.estimate + self.scale * step**-self.exponent.estimate
+        return float(self.floor.estimate + self.scale * step**-self.exponent.estimate)
 
     def step_of_decrease(self, per_doubling: float) -> float:
         """The step from which on the loss falls by less than ``per_doubling`` nats while the steps double."""

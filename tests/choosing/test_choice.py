@@ -190,3 +190,28 @@ def test_a_choice_is_a_record() -> None:
     for pair in (pair_of(gap=0.05), pair_of(falling, falling), a_pair({10: (0.5, 0.5, 0.5)})):
         choice = pair.decision(stakes=Stakes(**HOURS, value_per_point=250))
         assert repr(Choice.from_json(choice.to_json())) == repr(choice)
+
+
+def with_source(pair: Pair, losses: dict[str, float]) -> Pair:
+    """The pair with these losses on source data from the beginning to the end."""
+
+    def of(run: Any) -> Any:
+        source = ((0, 1.0), *((at, losses[run.method]) for at in EVALUATED))
+        return dataclasses.replace(run, loss=dataclasses.replace(run.loss, source=source))
+
+    return Pair(tuple(map(of, pair.fulls)), tuple(map(of, pair.loras)))
+
+
+def test_the_choice_may_differ_where_the_model_must_stay_general() -> None:
+    """The seed's question: internal code, or general code."""
+    pair = with_source(pair_of(gap=0.05), {"full": 1.5, "lora": 1.1})
+    assert pair.decision().verdict == "full"
+    general = pair.decision(data="source")
+    assert (general.verdict, general.gap.full, general.gap.lora) == ("lora", 1.5, 1.1)
+
+
+def test_data_that_is_not_there_decides_nothing() -> None:
+    with pytest.raises(ComparisonError, match=r"^decision\(data='source'\): no loss on source data; give the recipe"):
+        pair_of().decision(data="source")
+    with pytest.raises(ComparisonError, match=r"^decision\(data='test'\); allowed: 'eval', 'source'$"):
+        pair_of().decision(data="test")  # type: ignore[arg-type]
