@@ -227,7 +227,8 @@ class Run(Record):
     """One recipe, trained with one method from one seed.
 
     ``method`` is the name in the recipe, ``title`` and ``declaration`` say in short and in full what it declares.
-    ``retried`` says how the batch was divided anew after out of memory; it is empty where it was not.
+    ``retried`` says how the batch was divided anew after out of memory; it is empty where it was not. ``resumed`` has
+    the updates after which the training was interrupted, and gone on with from a checkpoint.
     """
 
     recipe: str
@@ -248,6 +249,7 @@ class Run(Record):
     memory: Memory
     flops: Flops
     retried: str = ""
+    resumed: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         # Short, because pytest prints it beside every failing test that has it as an argument.

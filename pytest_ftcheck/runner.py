@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -166,15 +167,19 @@ class Runner:
         return run is not None
 
     def _train(self, identity: Any, request: Request, key: str | None = None) -> bool:
+        folder = self._store.unfinished(key) if self._store and key and request.recipe.save_steps else None
         try:
-            with recorded_reads() as reads:
-                run = self._allowance.run(request)
+            with recorded_reads(apart_from=folder) as reads:
+                run = self._allowance.run(request, folder)
         except FtcheckError as error:
             self._done[identity] = error
-            return True
-        if self._store and key:
-            self._store.write(key, run, reads)
-        self._remember(identity, run)
+        else:
+            if self._store and key:
+                self._store.write(key, run, reads)
+            self._remember(identity, run)
+        if folder is not None:
+            # Only what ends this process in the middle leaves it for the next one.
+            shutil.rmtree(folder, ignore_errors=True)
         return True
 
     def _remember(self, identity: Any, run: Run) -> None:

@@ -22,7 +22,7 @@ CONFTEST = f"""
     import builders
     from pytest_ftcheck import LoRA, Recipe, execution
 
-    def execute(recipe, method, seed, steps, device):
+    def execute(recipe, method, seed, steps, device, unfinished=None):
         with open("trained.log", "a") as log:
             log.write(f"{{method}} {{seed}}\\n")
         time.sleep(0.2)

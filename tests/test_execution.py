@@ -13,8 +13,9 @@ from recipes import VOCABULARY, drawn_model, tiny_model, tiny_recipe, tiny_rows
 
 from pytest_ftcheck import Job, LoRA, Run
 from pytest_ftcheck.account import objections
+from pytest_ftcheck.building import build_job
 from pytest_ftcheck.errors import RecipeError, TrainingError
-from pytest_ftcheck.execution import build_job, execute
+from pytest_ftcheck.execution import execute
 from pytest_ftcheck.training import train
 
 
