@@ -11,9 +11,9 @@ import inspect
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from .building import build_job
+from .building import build_job, rows_of
 from .distributed.world import ALONE, World, as_torchrun_starts_one
 from .environment import current_environment
 from .errors import FtcheckError, OutOfMemoryError, TrainingError
@@ -31,9 +31,6 @@ from .run import Flops, Memory, Parameters, Run
 from .scratch import prefix
 from .theory.parameters import ParameterForm
 from .tracebacks import chain, release
-
-if TYPE_CHECKING:
-    pass
 
 # Memory is taken from the update after the first, by when the optimizer's state exists.
 MEMORY_STEPS = 2
@@ -116,7 +113,10 @@ def _observed_pass(
         job, declared = build_job(recipe, method, seed, steps, device, folder, world=world)
         evaluated = recipe.evaluation_steps(steps) if job.eval_data is not None else ()
         first = [journal] if journal else []
-        seen = Observation(steps, _evaluator(recipe, job), evaluated, [*progress, *watchers], first, beginning)
+        source = rows_of(recipe, "source_data")
+        on_source = _evaluator(recipe, job, source) if source is not None else None
+        evaluate, besides = _evaluator(recipe, job, job.eval_data), [*progress, *watchers]
+        seen = Observation(steps, evaluate, evaluated, besides, first, beginning, on_source)
         if journal:
             journal.begin(job, seen)
         for watch in progress:
@@ -165,10 +165,18 @@ def memory_pass(
         return memory, flops_of_update(log.flops, max(log.update - 1, 0))
 
 
-def _evaluator(recipe: Recipe, job: Job) -> Callable[[], float]:
+def _evaluator(recipe: Recipe, job: Job, rows: Any) -> Callable[[], float]:
+    """The recipe's evaluation, on ``rows``."""
     from .training import evaluate
 
-    return lambda: (recipe.evaluate or evaluate)(job)
+    def loss() -> float:
+        own, job.eval_data = job.eval_data, rows
+        try:
+            return (recipe.evaluate or evaluate)(job)
+        finally:
+            job.eval_data = own
+
+    return loss
 
 
 def train_job(job: Job, method: str, events: Events, updates: Callable[[], int]) -> None:

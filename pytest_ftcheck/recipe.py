@@ -87,6 +87,9 @@ class Recipe:
     ``loss(model, batch) -> scalar``: the mean loss of a batch. ``collate(rows) -> batch``. ``evaluate(job) -> float``:
     the loss on ``eval_data``. ``save(model, folder)`` and ``load(folder) -> model``.
 
+    ``source_data``: rows of what the base model was good at before, evaluated as ``eval_data`` is, which show what is
+    forgotten (``run.loss.forgetting``) and which arm to choose where generality counts.
+
     ``steps`` is the horizon in optimizer updates, each of ``accumulation`` micro-batches of ``batch_size`` rows;
     ``seeds`` is how many paired seeds a comparison takes. ``eval_steps`` are the updates after which the evaluation
     loss is taken (default: about a dozen, spread evenly in log(step), with 30 and the horizon among them).
@@ -114,6 +117,7 @@ class Recipe:
     model: Callable[[], nn.Module]
     train_data: Any
     eval_data: Any = None
+    source_data: Any = None
     train: Callable[[Job], None] | None = None
     full: Full | None = field(default_factory=Full)
     lora: LoRA | Peft | None = field(default_factory=LoRA)
@@ -161,6 +165,10 @@ class Recipe:
             value = getattr(self, name)
             if not (callable(value) or (value is None and name != "model")):
                 raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a function")
+        if self.source_data is not None and self.eval_data is None:
+            raise RecipeError(
+                "Recipe.source_data is given without eval_data; allowed: both, they are evaluated together"
+            )
         if not (self.cost is None or (isinstance(self.cost, (str, os.PathLike)) and os.fspath(self.cost))):
             raise RecipeError(f"Recipe.cost is {self.cost!r}; allowed: the path of a file")
         self._check_strategy()

@@ -71,7 +71,7 @@ class Request:
 
 # The fields of a recipe that a single run depends on.
 _PARTS = (
-    *("model", "train_data", "eval_data", "train", "adapt", "loss", "collate", "evaluate"),
+    *("model", "train_data", "eval_data", "source_data", "train", "adapt", "loss", "collate", "evaluate"),
     *("batch_size", "accumulation", "eval_steps", "dtype", "name", "threads"),
 )
 

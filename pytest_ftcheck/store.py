@@ -22,8 +22,8 @@ from .reads import unchanged
 from .run import Run
 
 # Counted up with every change of what a stored run holds. 2: its floating-point operations. 3: whether it was retried.
-# 4: where it was resumed.
-SCHEMA = 4
+# 4: where it was resumed. 5: losses on source data.
+SCHEMA = 5
 # Of a folder, where nobody says otherwise. A run of 500 updates of GPT-2 has about 100 kB.
 SIZE_LIMIT_BYTES = 10**9
 

@@ -266,3 +266,9 @@ def test_a_recipe_from_a_trainer_may_evaluate_in_its_own_way() -> None:
 def test_steps_that_cannot_be_evaluated_at_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=f"^{message}$"):
         a_recipe(eval_steps=wrong)
+
+
+def test_source_data_is_evaluated_beside_evaluation_data_and_not_without() -> None:
+    assert a_recipe(source_data=[1], eval_data=[2]).source_data == [1]
+    with pytest.raises(RecipeError, match=r"^Recipe\.source_data is given without eval_data; allowed: both"):
+        a_recipe(source_data=[1])

@@ -20,6 +20,7 @@ class Beginning(Record):
     losses: tuple[float, ...] = ()
     supervised_tokens: tuple[int | None, ...] = ()
     evaluations: tuple[tuple[int, float], ...] = ()
+    source: tuple[tuple[int, float], ...] = ()
     samples_s: tuple[float, ...] = ()
     optimizers: tuple[Optimizer, ...] = ()
     checksums: tuple[int, ...] = ()

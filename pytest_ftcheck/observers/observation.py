@@ -23,28 +23,40 @@ if TYPE_CHECKING:
 
 
 class Evaluations(Watcher):
-    """Takes the evaluation loss after chosen updates, without a trace in the training."""
+    """Takes the evaluation loss after chosen updates, and that on source data before the first one too, without a trace
+    in the training.
+    """
 
     def __init__(
-        self, evaluate: Callable[[], float], at: Sequence[int], clock: StepClock, beginning: Beginning = NOTHING
+        self,
+        evaluate: Callable[[], float],
+        at: Sequence[int],
+        clock: StepClock,
+        beginning: Beginning = NOTHING,
+        on_source: Callable[[], float] | None = None,
     ) -> None:
-        self._evaluate, self._at, self._clock = evaluate, frozenset(at), clock
+        self._evaluate, self._at, self._clock, self._on_source = evaluate, frozenset(at), clock, on_source
         self._updates = beginning.updates
         self.events: Events | None = None
-        self.losses = list(beginning.evaluations)
+        self.losses, self.source = list(beginning.evaluations), list(beginning.source)
+
+    def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._on_source is not None and not self.source:
+            self.source.append((0, self._loss(self._on_source)))
 
     def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
         self._updates += 1
         if self._updates in self._at:
-            self.take(self._updates)
+            self.losses.append((self._updates, self._loss(self._evaluate)))
+            if self._on_source is not None:
+                self.source.append((self._updates, self._loss(self._on_source)))
         self._clock.restart()
 
-    def take(self, step: int) -> None:
-        """Evaluate now, as the state after ``step`` updates."""
+    def _loss(self, evaluate: Callable[[], float]) -> float:
         assert self.events is not None
         assert self.events.model is not None
         with self.events.muted(), preserved_generators(), evaluation_mode(self.events.model):
-            self.losses.append((step, float(self._evaluate())))
+            return float(evaluate())
 
 
 class Observation:
@@ -58,9 +70,11 @@ class Observation:
         besides: Sequence[Watcher] = (),
         first: Sequence[Watcher] = (),
         beginning: Beginning = NOTHING,
+        on_source: Callable[[], float] | None = None,
     ) -> None:
-        """``besides`` watch too; the step times leave out what they do at the end of an update. ``first`` watch before
-        all others. ``beginning`` is what was seen of the same training before it was interrupted.
+        """``evaluate`` and ``on_source`` give the losses on evaluation and source data. ``besides`` watch too; the step
+        times leave out what they do at the end of an update. ``first`` watch before all others. ``beginning`` is what
+        was seen of the same training before it was interrupted.
         """
         self._beginning = beginning
         self._loss = LossWatch(beginning)
@@ -69,7 +83,8 @@ class Observation:
         self._parameters = ParameterWatch(steps, beginning)
         self._optimizers = OptimizerWatch(beginning)
         self._clock = StepClock(beginning)
-        self._evaluations = Evaluations(evaluate or (lambda: float("nan")), evaluate_at, self._clock, beginning)
+        evaluate = evaluate or (lambda: float("nan"))
+        self._evaluations = Evaluations(evaluate, evaluate_at, self._clock, beginning, on_source)
         # The clock stops first at the end of an update and starts again last, so that it times no other watcher's work
         # there; the parameters are looked at before the optimizer changes them.
         watchers = [self._clock, self._loss, self._supervision, self._batches, self._parameters, self._optimizers]
@@ -103,6 +118,7 @@ class Observation:
             losses=self._loss.values(),
             supervised_tokens=self._supervision.counts(),
             evaluations=tuple(self._evaluations.losses),
+            source=tuple(self._evaluations.source),
             samples_s=self._clock.seconds(),
             optimizers=self._optimizers.records(),
             checksums=self._batches.checksums(),
@@ -117,6 +133,7 @@ class Observation:
             eval=tuple(self._evaluations.losses),
             supervised_tokens=self._supervision.counts(),
             batches=self._batches.digest(),
+            source=tuple(self._evaluations.source),
         )
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from recipes import tiny_model, tiny_recipe
+from recipes import tiny_model, tiny_recipe, tiny_rows
 
 from pytest_ftcheck import Job, Recipe, Run
 from pytest_ftcheck.errors import TrainingError
@@ -63,6 +63,7 @@ def with_dropout() -> torch.nn.Module:
 
 def a_recipe(**changes: Any) -> Recipe:
     parts = dict(train=loop.train, loss=loss, model=with_dropout, steps=STEPS, eval_steps=(2, 7, STEPS), save_steps=3)
+    parts["source_data"] = tiny_rows(4)
     return tiny_recipe(**{**parts, **changes})
 
 
