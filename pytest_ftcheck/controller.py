@@ -163,7 +163,7 @@ class Controller:
             write_baselines(terminalreporter, self._records["judgements"], summarize=not in_report)
         for line in self._records["accepted"]:
             terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
-        for line in (*self._history, *self._reports):
+        for line in (*self._unshared(), *self._history, *self._reports):
             terminalreporter.write_line(f"ftcheck: {line}")
         if self._records["trials"]:
             from .report.sabotage import write_score
@@ -173,3 +173,11 @@ class Controller:
             terminalreporter.write_line(f"ftcheck: {self._tally.line()}")
         for failure in self._failures:
             terminalreporter.write_line(f"ftcheck: {failure}", red=True, bold=True)
+
+    def _unshared(self) -> list[str]:
+        """What to say of runs that others had to train for themselves; nothing where there were no others."""
+        if not self._records["unshared"] or (self._settings.no_cache and self.board is None):
+            return []
+        from .report.sharing import unshared_line
+
+        return [unshared_line(self._records["unshared"])]

@@ -53,6 +53,16 @@ class Request:
         except UnknownContentError:
             return ""
 
+    def unknown(self) -> str:
+        """Which part has a content that cannot be told, where ``key`` is None: "train_data, the content of a ..."."""
+        parts = {name: getattr(self.recipe, name) for name in _PARTS}
+        for name, part in {**parts, self.method: self.recipe.method(self.method)}.items():
+            try:
+                digest(part)
+            except UnknownContentError as error:
+                return f"{name}, {error}"
+        return ""
+
     @property
     def _content(self) -> list[Any]:
         parts = {name: getattr(self.recipe, name) for name in _PARTS}
@@ -67,17 +77,22 @@ _PARTS = (
 
 
 class Runner:
-    """Trains what is asked for, remembers it for the session, and shares it through ``store`` where there is one."""
+    """Trains what is asked for, remembers it for the session, and shares it through ``store`` where there is one.
+
+    ``trained`` is told of every run; ``unshared`` of each that the store cannot take: its title, and why.
+    """
 
     def __init__(
         self,
         store: Store | None = None,
         trained: Callable[[Run], None] | None = None,
         allowance: Allowance | None = None,
+        unshared: Callable[[str, str], None] | None = None,
     ) -> None:
         self._store, self._allowance = store, allowance or Allowance()
         self._poll_s = store.poll_s if store else 0.0
         self._announce = trained or (lambda run: None)
+        self._unshared = unshared or (lambda title, why: None)
         self._done: dict[Any, Run | FtcheckError] = {}
         self._keys: dict[Any, str | None] = {}
         # A recipe is kept with what was trained from it: its identity is a key only while it lives.
@@ -131,6 +146,8 @@ class Runner:
             self._keys[identity] = request.key() if self._store else None
         key = self._keys[identity]
         if key is None or self._store is None:
+            if self._store is not None:
+                self._unshared(f"{request.title}, {request.steps} steps", request.unknown())
             return self._train(identity, request)
         if self._read(identity, key):
             return True

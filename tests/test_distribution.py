@@ -113,8 +113,10 @@ def alone() -> dict[str, Session]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_verdicts_counts_and_records_are_the_same(
-    project: pytest.Pytester, alone: dict[str, Session], mode: str
+    project: pytest.Pytester, request: pytest.FixtureRequest, alone: dict[str, Session], mode: str
 ) -> None:
+    if "-n" in MODES[mode]:
+        request.getfixturevalue("with_workers")
     if not alone:
         alone[""] = session(project, *MODES["no xdist"])
     seen, expected = session(project, *MODES[mode]), alone[""]

@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "min-checks": ("12", 12),
     "stale": ("error", "error"),
     "oom": ("retry", "retry"),
+    "report": ("md:out/report.md", {"md": "out/report.md"}),
     "reason": ("a smaller base model", "a smaller base model"),
 }
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -95,6 +96,7 @@ def test_from_an_ini_file(shown: pytest.Pytester, name: str) -> None:
     assert settings_of(shown) == expected(name)
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 9 brought native TOML")
 @NAMES
 def test_from_native_toml(shown: pytest.Pytester, name: str) -> None:
     text, value = VALUES[name]
@@ -151,6 +153,7 @@ WRONG = [
     ("seeds", "-1", "a whole number of at least 1"),
     ("cache-dir", " ", "a folder"),
     ("max-skips", "-1", "a whole number of at least 0"),
+    *(("report", text, "html, md, json, each with :PATH if you like; off") for text in ("pdf", "html:", "off:x")),
     ("min-checks", "0", "a whole number of at least 1"),
     ("cache-size", "much", "a size such as 500MB or 2GiB"),
     ("checks", "a,", "names with commas between them"),
