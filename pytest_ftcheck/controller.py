@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 # Where workers find the folder of their board, in ``config.workerinput``; and what they say on it when they have
 # collected: the node ids of the tests that are ours.
 BOARD, TESTS = "ftcheck_board", "tests"
+# Of the terminal's summary, in its order: the records, and what in ``report`` writes them.
+SECTIONS = (
+    ("runs", "terminal", "write_summary"),
+    ("sweeps", "sweeps", "write_sweeps"),
+    ("verdicts", "audit", "write_audit"),
+    ("comparisons", "comparison", "write_comparisons"),
+)
 EMPTY_OR_WELL = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
@@ -144,18 +152,11 @@ class Controller:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print what was found, and why the session failed where no test says so."""
-        if self._records["runs"]:
-            from .report.terminal import write_summary
-
-            write_summary(terminalreporter, self._records["runs"])
-        if self._records["verdicts"]:
-            from .report.audit import write_audit
-
-            write_audit(terminalreporter, self._records["verdicts"])
-        if self._records["comparisons"]:
-            from .report.comparison import write_comparisons
-
-            write_comparisons(terminalreporter, self._records["comparisons"])
+        for kind, module, write in SECTIONS:
+            if self._records[kind]:
+                getattr(importlib.import_module(f".report.{module}", __package__), write)(
+                    terminalreporter, self._records[kind]
+                )
         if self._records["judgements"]:
             from .report.baselines import write_baselines
 

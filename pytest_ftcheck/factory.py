@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .options import Settings
     from .recipe import Recipe
     from .run import Run
+    from .sweeping.search import Search
+    from .sweeping.sweep import Sweep
 
 
 class RunFactory:
@@ -36,6 +38,13 @@ class RunFactory:
         seeds = range(self.seeds)
         runs = self._runner.runs([self._request(name, seed) for seed in seeds for name in (full, lora)])
         return Pair(tuple(runs[0::2]), tuple(runs[1::2]))
+
+    def sweep(self, search: Search) -> Sweep:
+        """Other settings of the recipe's LoRA, tried."""
+        from .sweeping.search import sweep
+
+        __tracebackhide__ = True
+        return sweep(self.recipe, search, self._runner.quietly(), self.device, self.steps, self.seeds)
 
     def again(self, run: Run) -> Run:
         """``run``, trained once more. Raises RecipeError for a run of another recipe."""

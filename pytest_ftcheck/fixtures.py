@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .predict import Gpu, Prediction
     from .recipe import Recipe
     from .run import Run
+    from .sweeping.sweep import Sweep
 
 
 @contextmanager
@@ -106,6 +107,29 @@ def ft_pair(ft_run: RunFactory) -> Pair:
     """Both arms, from the same seeds on the same batches."""
     with _told_in_one_piece():
         return ft_run.pair()
+
+
+@pytest.fixture(scope="module")
+def ft_sweep(ft_run: RunFactory, pytestconfig: pytest.Config) -> Callable[..., Sweep]:
+    """Factory: ``ft_sweep()`` tries other learning rates, ranks, targets and variants of the recipe's LoRA, and says
+    how much of the gap to full the best of them closes. Its arguments are those of ``sweeping.search.Search``.
+    """
+    session = pytestconfig.stash[SESSION]
+
+    def try_settings(**choices: Any) -> Sweep:
+        from .errors import FtcheckError
+        from .sweeping.search import Search
+
+        __tracebackhide__ = True
+        try:
+            found = ft_run.sweep(Search(**choices))
+        except FtcheckError as error:
+            # Without the frames of this package.
+            raise error.with_traceback(None) from None
+        session.fresh["sweeps"].append(found.to_json())
+        return found
+
+    return try_settings
 
 
 @pytest.fixture(scope="module")

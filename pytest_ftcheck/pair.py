@@ -13,7 +13,7 @@ from .baseline.statistics import LOSS_MARGIN, losses_equal
 from .codec import Record
 from .errors import ComparisonError, RecipeError
 from .explained import Ratio
-from .order import LossOrder, divided, loss_order, paired
+from .order import Gap, LossOrder, divided, loss_order, paired
 from .run import Run
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ class Pair(Record):
     def loss_order(self, at: int | None = None, margin: float = 0.0) -> LossOrder:
         """Which arm has the lower loss after ``at`` updates (default: the horizon), by more than ``margin`` nats."""
         return loss_order(self.fulls, self.loras, self.full.steps if at is None else at, margin)
+
+    def gap_at(self, step: int) -> Gap:
+        """LoRA's loss minus full's after ``step`` updates. ValueError where no loss was measured there."""
+        return next(gap for gap in self.loss_order(at=step).gaps if gap.step == step)
 
     def losses_equal(self, at: int | None = None, margin: float = LOSS_MARGIN) -> Decision:
         """Whether both arms have the same loss after ``at`` updates (default: the horizon), to within ``margin`` nats:

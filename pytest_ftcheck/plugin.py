@@ -29,6 +29,7 @@ from .fixtures import (
     ft_predict,
     ft_recipe,
     ft_run,
+    ft_sweep,
 )
 from .options import Settings, add_options, settings
 from .session import SESSION, Session
@@ -60,6 +61,7 @@ __all__ = [
     "ft_predict",
     "ft_recipe",
     "ft_run",
+    "ft_sweep",
 ]
 
 

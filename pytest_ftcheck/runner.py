@@ -98,6 +98,10 @@ class Runner:
         # A recipe is kept with what was trained from it: its identity is a key only while it lives.
         self._recipes: list[Recipe] = []
 
+    def quietly(self) -> Runner:
+        """One that shares what is stored, and announces nothing."""
+        return Runner(self._store, None, self._allowance)
+
     def runs(self, requests: Sequence[Request]) -> list[Run]:
         """The runs, in the order of ``requests``. Raises TrainingError for one that shows nothing.
 

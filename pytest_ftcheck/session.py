@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .watchdog import Watchdog
 
 # What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
-KINDS = ("runs", "unshared", "verdicts", "trials", "accepted", "comparisons", "judgements", "proposals")
+KINDS = ("runs", "unshared", "verdicts", "trials", "accepted", "comparisons", "judgements", "proposals", "sweeps")
 
 
 class Session:

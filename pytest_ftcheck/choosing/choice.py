@@ -96,7 +96,7 @@ def _gap(pair: Pair, at: int) -> Gap:
     if len(pair.fulls) < 2:
         raise ComparisonError("1 seed shows no spread; allowed: at least 2, better 3 (--ftcheck-seeds=3)")
     try:
-        gap = next(one for one in pair.loss_order(at=at).gaps if one.step == at)
+        gap = pair.gap_at(at)
     except ValueError as error:
         raise ComparisonError(str(error)) from None
     if not (math.isfinite(gap.full) and math.isfinite(gap.lora)):

@@ -10,6 +10,7 @@ from ...account import deviations, objections
 from ...errors import ComparisonError
 from ...pair import Pair
 from ...run import Run
+from ...sweeping.sweep import Sweep
 from ..audit import count_lines as count_checks
 from ..baselines import WORTH_A_ROW
 from ..baselines import count_lines as count_baselines
@@ -32,6 +33,8 @@ def contents(findings: Findings) -> list[Block]:
         blocks += _recipe(arms, drawn=number < FIGURES)
     if len(recipes) > FIGURES:
         blocks.append(Lines([f"Figures are drawn of the first {FIGURES} of {len(recipes)} recipes."]))
+    for sweep in findings.sweeps:
+        blocks += [Heading(f"{sweep.recipe}: other settings of LoRA"), Lines([repr(sweep)]), _settings(sweep)]
     blocks += _checks(findings)
     blocks += _baselines(findings)
     for comparison in findings.comparisons:
@@ -153,6 +156,13 @@ def _modules(arms: Sequence[Arm], heads: Sequence[str]) -> Table:
         sums = [[sum(count.get(name, (0, 0))[i] for name in rest) for i in (1, 0)] for count in counts]
         rows.append([f"{len(rest)} more", *(f"{trains:,} of {total:,}" for trains, total in sums)])
     return Table("Parameters that train, by module", ["module", *heads], rows)
+
+
+def _settings(sweep: Sweep) -> Table:
+    rows = [
+        [one.label, one.failed or one.changed, f"{one.loss:.4g}", f"{one.trainable:,}"] for one in sweep.settings[:ROWS]
+    ]
+    return Table(f"Tried, from seed 0; best: {sweep.best}", ["setting", "changed", "loss", "trainable"], rows, texts=2)
 
 
 def _checks(findings: Findings) -> Iterator[Block]:

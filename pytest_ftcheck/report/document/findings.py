@@ -13,6 +13,7 @@ from ...checks.verdict import Verdict
 from ...codec import Record
 from ...comparison.comparison import Comparison
 from ...run import Run
+from ...sweeping.sweep import Sweep
 
 # Of the JSON. A change that a reader must know of counts it up.
 SCHEMA = 1
@@ -43,6 +44,10 @@ class Findings:
         return [Run.from_json(text) for text in dict.fromkeys(self.records.get("runs", ()))]
 
     @cached_property
+    def sweeps(self) -> list[Sweep]:
+        return [Sweep.from_json(text) for text in dict.fromkeys(self.records.get("sweeps", ()))]
+
+    @cached_property
     def verdicts(self) -> list[Verdict]:
         return [Verdict.from_json(text) for text in self.records.get("verdicts", ())]
 
@@ -61,6 +66,7 @@ class Findings:
             "checks": self.verdicts,
             "baselines": self.judgements,
             "against": self.comparisons,
+            "sweeps": self.sweeps,
         }
         data = {
             "schema": SCHEMA,

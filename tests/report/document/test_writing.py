@@ -71,7 +71,7 @@ def test_the_json_holds_the_runs_themselves(project: pytest.Pytester) -> None:
     assert data["schema"] == SCHEMA
     assert set(data) == {
         *("schema", "made", "pytest_ftcheck", "summary", "failures"),
-        *("runs", "checks", "baselines", "against"),
+        *("runs", "checks", "baselines", "against", "sweeps"),
     }
     runs = [Run.from_json(json.dumps(one)) for one in data["runs"]]
     assert [(run.method, run.seed) for run in runs] == [(m, seed) for m in ("full", "lora") for seed in range(3)]
