@@ -34,7 +34,7 @@ def test_a_setting_that_is_wrong_is_found_and_told(pytester: pytest.Pytester) ->
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E   AssertionError: closes * of the gap: LoRA(*",
+            "E *AssertionError: closes * of the gap: LoRA(*",
             "*= ftcheck: other settings of LoRA =*",
             "tiny: 24 steps",
             "*LoRA(r=2, alpha=4, c_attn, lr=1e-05) *as declared",
