@@ -141,6 +141,7 @@ def _place(text: str) -> str | None:
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
+EXECUTORS = ("local", "ray")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
@@ -165,6 +166,7 @@ OPTIONS = (
     Option("seeds", "int", _count, "Number of paired seeds, in place of the recipe's", "N"),
     Option("cache-dir", "string", _folder, "Folder or URL in which runs are kept and shared", "DIR"),
     Option("no-cache", "bool", _switch, "Neither read nor keep runs of other sessions"),
+    Option("executor", "string", _one_of(EXECUTORS), "What carries out runs: local, or ray (a cluster)", "NAME"),
     Option("cache-size", "string", _size, "What kept runs may take; those used longest ago go first (1GB)", "SIZE"),
     Option("cache-info", "bool", _switch, "Print what is kept, and end"),
     Option("cache-clear", "bool", _switch, "Remove what is kept, but for what is being trained, and end"),
@@ -204,6 +206,7 @@ class Settings(NamedTuple):
     seeds: int | None = None
     cache_dir: str | None = None
     no_cache: bool = False
+    executor: Literal["local", "ray"] = "local"
     cache_size: int | None = None
     cache_info: bool = False
     cache_clear: bool = False

@@ -99,6 +99,10 @@ def pytest_configure(config: pytest.Config) -> None:
     _refuse_unknown_checks(chosen)
     _refuse_cache(chosen)
     config.stash[SESSION] = Session(chosen, config.rootpath)
+    if chosen.executor != "local":
+        from .executor.joining import join
+
+        join(config, config.stash[SESSION])
     if chosen.audit or chosen.sabotage or chosen.against:
         _collect_for_audit(config, chosen)
     if not hasattr(config, "workerinput"):
@@ -222,7 +226,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if marker is not None:
         from .markers import gpu_need, refuse_without_gpu
 
-        refuse_without_gpu(item, gpu_need(item, marker), item.config.stash[SESSION].settings)
+        session = item.config.stash[SESSION]
+        refuse_without_gpu(item, gpu_need(item, marker), session.settings, session.elsewhere)
 
 
 @pytest.hookimpl(wrapper=True)

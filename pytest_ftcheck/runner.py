@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .account import objections
 from .content import UnknownContentError, digest
@@ -15,6 +16,9 @@ from .reads import recorded_reads
 from .recipe import Recipe
 from .run import Run
 from .store import Store
+
+if TYPE_CHECKING:
+    from .executor.elsewhere import Elsewhere
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,21 @@ class Request:
     steps: int
     device: str
 
-    def key(self) -> str | None:
+    def key(self, gpu_names: Sequence[str] | None = None) -> str | None:
         """A digest of everything that the run depends on; None where that cannot be told from the outside.
 
-        Methods other than the one asked for do not count, so recipes that differ in them share runs.
+        Methods other than the one asked for do not count, so recipes that differ in them share runs. ``gpu_names``: of
+        the machines that may carry it out, where that is not this one.
         """
-        environment = environment_key(self.device, self.recipe.threads)
+        environment = environment_key(self.device, self.recipe.threads, gpu_names)
         try:
             return digest([*self._content, environment])
         except UnknownContentError:
             return None
+
+    def on_threads(self, count: int) -> Request:
+        """The same run on ``count`` CPU threads."""
+        return dataclasses.replace(self, recipe=self.recipe.replace(threads=count))
 
     def code(self) -> str:
         """A digest of what is trained, wherever that is: the recipe's values and sources; "" if it cannot be told."""
@@ -59,11 +68,20 @@ _PARTS = (
 
 
 class Runner:
-    """Trains what is asked for, remembers it for the session, and shares it through ``store`` where there is one."""
+    """Trains what is asked for, remembers it for the session, and shares it through ``store`` where there is one. What
+    is carried out ``elsewhere`` is stored there, too.
+    """
 
-    def __init__(self, store: Store | None = None, trained: Callable[[Run], None] | None = None) -> None:
-        self._store = store
-        self._poll_s = store.poll_s if store else 0.0
+    def __init__(
+        self,
+        store: Store | None = None,
+        trained: Callable[[Run], None] | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        self._store, self._elsewhere = store, elsewhere
+        waits_for = elsewhere or store
+        self._poll_s = waits_for.poll_s if waits_for else 0.0
+        self._tickets: dict[Any, str] = {}
         self._announce = trained or (lambda run: None)
         self._done: dict[Any, Run | FtcheckError] = {}
         self._keys: dict[Any, str | None] = {}
@@ -99,8 +117,19 @@ class Runner:
         from .execution import execute
 
         __tracebackhide__ = True
+        if self._elsewhere is not None:
+            return self._again_elsewhere(request, self._elsewhere)
         run = execute(request.recipe, request.method, request.seed, request.steps, request.device)
         return _sound(request, run)
+
+    def _again_elsewhere(self, request: Request, elsewhere: Elsewhere) -> Run:
+        __tracebackhide__ = True
+        ticket = elsewhere.order(request, anew=True)
+        while (outcome := elsewhere.outcome(ticket)) is None:
+            time.sleep(self._poll_s)
+        if isinstance(outcome, FtcheckError):
+            raise outcome
+        return _sound(request, outcome)
 
     def _result(self, request: Request) -> Run:
         __tracebackhide__ = True
@@ -114,6 +143,8 @@ class Runner:
         identity = self._identity(request)
         if identity in self._done:
             return True
+        if self._elsewhere is not None:
+            return self._fetch(identity, request, self._elsewhere)
         if identity not in self._keys:
             # Once, and not at every look at what another worker is training.
             self._keys[identity] = request.key() if self._store else None
@@ -127,6 +158,20 @@ class Runner:
                 return False
             # Another worker may have finished it between the look and the claim.
             return self._read(identity, key) or self._train(identity, request, key)
+
+    def _fetch(self, identity: Any, request: Request, elsewhere: Elsewhere) -> bool:
+        """Whether the run, or its error, has come; ordered at the first look."""
+        try:
+            if identity not in self._tickets:
+                self._tickets[identity] = elsewhere.order(request)
+            outcome = elsewhere.outcome(self._tickets[identity])
+        except FtcheckError as error:
+            outcome = error
+        if isinstance(outcome, FtcheckError):
+            self._done[identity] = outcome
+        elif outcome is not None:
+            self._remember(identity, outcome)
+        return outcome is not None
 
     def _read(self, identity: Any, key: str) -> bool:
         run = self._store.read(key) if self._store else None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .baseline.store import BaselineFile
     from .comparison.comparison import Comparison
     from .evidence.evidence import Evidence
+    from .executor.dispatcher import Dispatcher
+    from .executor.elsewhere import Elsewhere
     from .predict import Gpu, Prediction
     from .recipe import Recipe
     from .rehearsal import Rehearsal
@@ -39,6 +41,9 @@ class Session:
         self.rehearsals: dict[Path, Rehearsal] = {}
         # Of ``--ftcheck-against``: by folder, and then by method.
         self.comparisons: dict[Path, dict[str, Comparison]] = {}
+        # Of ``--ftcheck-executor``: where runs come from, and, on the controller, what submits them.
+        self.elsewhere: Elsewhere | None = None
+        self.dispatcher: Dispatcher | None = None
         self._runner: Runner | None = None
         self._baselines: dict[Path, BaselineFile] = {}
         self._audited: Recipe | None = None
@@ -50,11 +55,15 @@ class Session:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
         if self._runner is None:
             from .runner import Runner
-            from .store import RunStore, open_store
+            from .store import RunStore, Store, open_store
 
             chosen = self.settings
-            store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
-            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()))
+            store: Store | None = None
+            if self.elsewhere is None and chosen.no_cache:
+                store = RunStore(shared_folder())
+            elif self.elsewhere is None:
+                store = open_store(chosen.cache_dir, chosen.cache_size)
+            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()), self.elsewhere)
         return self._runner
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:
@@ -114,6 +123,8 @@ class Session:
         self._predictions.clear()
         for rehearsal in self.rehearsals.values():
             rehearsal.close()
+        if self.dispatcher is not None:
+            self.dispatcher.close()
 
     def take_fresh(self) -> dict[str, list[str]]:
         """The records made since the last call, by kind; only kinds that have any."""
