@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .baseline.store import BaselineFile
     from .comparison.comparison import Comparison
     from .evidence.evidence import Evidence
+    from .executor.remote import Remote
     from .predict import Gpu, Prediction
     from .progress.audience import Audience
     from .recipe import Recipe
@@ -49,6 +50,9 @@ class Session:
         # Gives who is told of the progress of trainings.
         self.make_audience: Callable[[], Audience | None] = lambda: None
         self._audience: Audience | None = None
+        # Of ``--ftcheck-executor``: what carries out runs in place of this process; and the GPUs of the test at hand.
+        self.remote: Remote | None = None
+        self.gpus = 1
         self._runner: Runner | None = None
         self._baselines: dict[Path, BaselineFile] = {}
         self._audited: Recipe | None = None
@@ -67,7 +71,7 @@ class Session:
             chosen = self.settings
             store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
             allowance = Allowance(chosen.time_limit, retries=chosen.oom == "retry")
-            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()), allowance)
+            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()), allowance, self.remote)
         return self._runner
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:
@@ -143,6 +147,8 @@ class Session:
     def close(self) -> None:
         """Let go of everything, and end the processes that were started."""
         self.release()
+        if self._runner is not None:
+            self._runner.close()
         self._predictions.clear()
         if self._audience is not None:
             from .progress.audience import dismiss

@@ -1,1 +1,1 @@
-"""Runs that are carried out elsewhere: workers ask by a mailbox, and the controller submits to a cluster."""
+"""What carries out runs: this process, or the nodes of a Ray cluster, to which one process of the session submits."""
