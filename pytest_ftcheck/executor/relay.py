@@ -63,8 +63,8 @@ class Relay:
         """Answer nobody any more."""
         self._closed.set()
         with contextlib.suppress(*GONE):
-            # Whoever waits for a connection does not see that it is closed.
-            Client(self.contact.address, authkey=bytes.fromhex(self.contact.secret)).close()
+            # Whoever waits for a connection does not see that it is closed. This one does not wait for an answer.
+            Client(self.contact.address).close()
         self._listener.close()
 
     def _accept(self) -> None:
