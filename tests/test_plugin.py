@@ -47,7 +47,7 @@ def test_starting_pytest_imports_nothing_heavy_prints_nothing_and_leaves_no_file
         "import sys, pytest\n"
         "code = pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider'])\n"
         "heavy = {'torch', 'transformers', 'peft', 'numpy', 'scipy', 'accelerate', 'filelock', 'platformdirs'}\n"
-        "heavy |= {'hypothesis', 'safetensors', 'cloudpickle', 'fsspec', 'ruptures', 'jinja2', 'plotly'}\n"
+        "heavy |= {'hypothesis', 'safetensors', 'cloudpickle', 'fsspec', 'ruptures', 'jinja2', 'plotly', 'ray'}\n"
         "ours = sorted(name for name in sys.modules if name.startswith('pytest_ftcheck'))\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)), 'OURS', ours)"
     )

@@ -140,8 +140,8 @@ def test_a_run_that_is_lost_each_time_is_told_with_its_likely_cause(connect: Con
     with pytest.raises(ExecutorError) as caught:
         connect(ray).carry_out(TASK, b"")
     assert str(caught.value).splitlines() == [
-        "narrow, lora, seed 0 was lost 4 times with its process or node; the last time: NodeDiedError: Task failed because "
-        "the node it was running on is dead",
+        "narrow, lora, seed 0 was lost 4 times with its process or node; the last time: NodeDiedError: Task "
+        "failed because the node it was running on is dead",
         "  likely cause: the node runs out of memory, or the training ends its process (a crash in native code)",
     ]
 
@@ -255,5 +255,5 @@ def test_a_machine_without_a_cluster_is_told_so(connect: Connect, monkeypatch: p
 def test_who_has_connected_already_is_told_so(connect: Connect) -> None:
     ray = PretendedRay()
     ray.init()
-    with pytest.raises(ExecutorError, match="^this process has connected to Ray already"):
+    with pytest.raises(ExecutorError, match=r"^this process has connected to Ray already"):
         connect(ray)
