@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checks.examination import check_training
+    from .choosing.stakes import Stakes
     from .methods import Full, LoRA, Peft
     from .observers import observe
     from .pair import Pair
@@ -29,6 +30,7 @@ _HOMES = {
     "Job": "recipe",
     "Run": "run",
     "Pair": "pair",
+    "Stakes": "choosing.stakes",
     "observe": "observers.observation",
     "check_training": "checks.examination",
     "parametrize_with_checks": "parametrize",
@@ -42,6 +44,7 @@ __all__ = [
     "Peft",
     "Recipe",
     "Run",
+    "Stakes",
     "check_training",
     "observe",
     "parametrize_with_checks",

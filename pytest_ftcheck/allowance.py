@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .deadline import deadline
@@ -25,12 +26,12 @@ class Allowance:
     time_limit_s: float | None = None
     retries: bool = False
 
-    def run(self, request: Request) -> Run:
-        """The run that was asked for, which says where it was a second try. Raises what ``execute`` raises, and
-        TimeLimitError.
+    def run(self, request: Request, unfinished: Path | None = None) -> Run:
+        """The run that was asked for, which says where it was a second try; gone on with from ``unfinished``, where an
+        interrupted one has left a checkpoint. Raises what ``execute`` raises, and TimeLimitError.
         """
         try:
-            return self._run(request, request.recipe)
+            return self._run(request, request.recipe, unfinished)
         except OutOfMemoryError as error:
             halves = halved(request.recipe) if self.retries else None
             if halves is None:
@@ -47,7 +48,7 @@ class Allowance:
             ) from None
         return dataclasses.replace(run, retried=f"{retried} after out of memory")
 
-    def _run(self, request: Request, recipe: Recipe) -> Run:
+    def _run(self, request: Request, recipe: Recipe, unfinished: Path | None = None) -> Run:
         from .execution import (  # imports torch, which runs that are remembered or stored do not need
             execute,
             import_what_optimizers_import,
@@ -56,7 +57,7 @@ class Allowance:
         if self.time_limit_s is not None:
             import_what_optimizers_import()
         with deadline(self.time_limit_s, f"{request.method}: the run of {request.steps} updates"):
-            return execute(recipe, request.method, request.seed, request.steps, request.device)
+            return execute(recipe, request.method, request.seed, request.steps, request.device, unfinished)
 
 
 def halved(recipe: Recipe) -> Recipe | None:

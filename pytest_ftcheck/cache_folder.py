@@ -1,4 +1,5 @@
-"""What a folder of stored runs holds, and what may leave it: runs, locks, and what dead processes have left behind.
+"""What a folder of stored runs holds, and what may leave it: runs, locks, checkpoints of runs that were interrupted,
+and what dead processes left behind.
 
 Only files are removed whose names are of our own making, and never a run that a live process is training.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,11 @@ from .lock import exclusively
 RUN = re.compile(r"[0-9a-f]{32}\.json")
 LOCK = re.compile(r"[0-9a-f]{32}\.lock")
 PARTIAL = re.compile(r"\.partial-\w+\.json")
+# What the name of the folder ends with in which an unfinished run's checkpoints are.
+UNFINISHED = ".unfinished"
+UNFINISHED_FOLDER = re.compile(r"[0-9a-f]{32}\.unfinished")
+# They may be large, and who has not come back for them within a week has other code by now.
+UNFINISHED_KEPT_S = 7 * 24 * 3600
 # Writing a run takes milliseconds: what has been half written for ten minutes is of a process that has died.
 LEFT_BEHIND_S = 600
 
@@ -38,6 +45,7 @@ class Removed:
     runs: int
     size_bytes: int
     in_training: tuple[str, ...]
+    unfinished: int = 0
 
 
 class CacheFolder:
@@ -56,6 +64,11 @@ class CacheFolder:
         keys = sorted(Path(file.path).stem for file, _ in self._files(LOCK))
         return [key for key in keys if not self._is_free(key)]
 
+    def unfinished(self) -> list[Entry]:
+        """What is kept to go on with runs that were interrupted, and nobody trains now; the oldest first."""
+        found = [_of_folder(Path(folder.path)) for folder in self._folders() if self._is_free(Path(folder.name).stem)]
+        return sorted(found, key=lambda entry: (entry.used_at_s, entry.path))
+
     def keep_within(self, limit_bytes: int, newest: str) -> None:
         """Remove the runs that were used longest ago as long as all together take more than ``limit_bytes``, except the
         one called ``newest``; and what dead processes have left behind.
@@ -71,23 +84,28 @@ class CacheFolder:
         """Remove every stored run that nobody is training, and what dead processes have left behind."""
         entries, busy = self.entries(), self.in_training()
         removed = [entry for entry in entries if self._remove(entry)]
+        unfinished = [entry for entry in self.unfinished() if self._remove(entry)]
         for file, _ in self._files(LOCK):
             self._remove_lock(Path(file.path))
         self._sweep()
-        return Removed(len(removed), sum(entry.size_bytes for entry in removed), tuple(busy))
+        size_bytes = sum(entry.size_bytes for entry in (*removed, *unfinished))
+        return Removed(len(removed), size_bytes, tuple(busy), len(unfinished))
 
     def _remove(self, entry: Entry) -> bool:
-        """Whether the run is gone; not where a process is training it anew."""
+        """Whether it is gone; not where a process is training it."""
         lock = entry.path.with_suffix(".lock")
         with exclusively(lock) as ours, contextlib.suppress(OSError):
             if ours:
-                entry.path.unlink(missing_ok=True)
+                shutil.rmtree(entry.path) if entry.path.is_dir() else entry.path.unlink(missing_ok=True)
                 lock.unlink(missing_ok=True)
                 return True
         return False
 
     def _sweep(self) -> None:
         long_ago = time.time() - LEFT_BEHIND_S
+        for entry in self.unfinished():
+            if entry.used_at_s < time.time() - UNFINISHED_KEPT_S:
+                self._remove(entry)
         for file, status in self._files(PARTIAL):
             if status.st_mtime < long_ago:
                 with contextlib.suppress(OSError):
@@ -108,6 +126,13 @@ class CacheFolder:
         with exclusively(self.folder / f"{key}.lock") as ours:
             return ours
 
+    def _folders(self) -> list[os.DirEntry[str]]:
+        """Those of unfinished runs, links left out."""
+        with contextlib.suppress(OSError):
+            found = [one for one in os.scandir(self.folder) if UNFINISHED_FOLDER.fullmatch(one.name)]
+            return [one for one in found if one.is_dir(follow_symlinks=False)]
+        return []
+
     def _files(self, name: re.Pattern[str]) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
         """The regular files of such a name, links left out; none where there is no folder."""
         with contextlib.suppress(OSError):
@@ -116,3 +141,14 @@ class CacheFolder:
                 with contextlib.suppress(OSError):
                     if name.fullmatch(file.name) and file.is_file(follow_symlinks=False):
                         yield file, file.stat(follow_symlinks=False)
+
+
+def _of_folder(folder: Path) -> Entry:
+    """All that is in ``folder``, as it was last written."""
+    sizes, times = [0], [0.0]
+    for path in [folder, *folder.rglob("*")]:
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            times.append(status.st_mtime)
+            sizes.append(0 if path.is_dir() else status.st_size)
+    return Entry(folder, sum(sizes), max(times))

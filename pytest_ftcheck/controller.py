@@ -145,7 +145,7 @@ class Controller:
             write_baselines(terminalreporter, self._records["judgements"])
         for line in self._records["accepted"]:
             terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
-        for line in self._history:
+        for line in [*self._unshared(), *self._history]:
             terminalreporter.write_line(f"ftcheck: {line}")
         if self._records["trials"]:
             from .report.sabotage import write_score
@@ -155,3 +155,11 @@ class Controller:
             terminalreporter.write_line(f"ftcheck: {self._tally.line()}")
         for failure in self._failures:
             terminalreporter.write_line(f"ftcheck: {failure}", red=True, bold=True)
+
+    def _unshared(self) -> list[str]:
+        """What to say of runs that others had to train for themselves; nothing where there were no others."""
+        if not self._records["unshared"] or (self._settings.no_cache and self.board is None):
+            return []
+        from .report.sharing import unshared_line
+
+        return [unshared_line(self._records["unshared"])]

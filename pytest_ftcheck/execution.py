@@ -11,35 +11,45 @@ import inspect
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .building import build_job, rows_of
 from .distributed.world import ALONE, World, as_torchrun_starts_one
 from .environment import current_environment
-from .errors import FtcheckError, OutOfMemoryError, RecipeError, TrainingError
-from .failures import is_out_of_memory, one_line, out_of_memory, raised_in_train, wrong_number_of_updates
-from .isolation import preserved_settings, seed_everything
+from .errors import FtcheckError, OutOfMemoryError, TrainingError
+from .failures import is_out_of_memory, out_of_memory, raised_in_train, wrong_number_of_updates
+from .isolation import preserved_settings
+from .observers.beginning import NOTHING
 from .observers.events import Events, Watcher
 from .observers.observation import Observation
 from .progress.audience import measuring, training
 from .recipe import Job, Recipe
+from .resuming.journal import Journal
+from .resuming.resumable import output_folder, resumable
+from .resuming.unfinished import Unfinished
 from .run import Flops, Memory, Parameters, Run
 from .scratch import prefix
-from .theory.parameters import ParameterForm, parameter_form
+from .theory.parameters import ParameterForm
 from .tracebacks import chain, release
-
-if TYPE_CHECKING:
-    from torch import nn
 
 # Memory is taken from the update after the first, by when the optimizer's state exists.
 MEMORY_STEPS = 2
 
 
-def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> Run:
+def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str, unfinished: Path | None = None) -> Run:
     """Train ``recipe`` with its method called ``method``. Raises TrainingError where the training itself fails, and
     RecipeError where it cannot begin.
+
+    ``unfinished``: a folder for checkpoints, where ``Recipe.save_steps`` asks for them; what is in it is gone on from.
     """
     with preserved_settings(recipe.threads):
-        record = observed(recipe, method, seed, steps, device)
+        if unfinished is None:
+            record = observed(recipe, method, seed, steps, device)
+        else:
+            what = f"{recipe.name}, {method}, seed {seed}"
+            record = resumable(
+                Unfinished(unfinished), what, lambda kept: observed(recipe, method, seed, steps, device, journal=kept)
+            )
         # The first model is gone before the second one's memory is measured.
         with measuring(f"{recipe.name}, {method}, seed {seed}"):
             memory, flops = memory_pass(recipe, method, seed, device)
@@ -54,9 +64,10 @@ def observed(
     device: str,
     world: World = ALONE,
     watchers: Sequence[Watcher] = (),
+    journal: Journal | None = None,
 ) -> Callable[..., Run]:
     """Train under observation: the Run of it, once it is given its memory and FLOPs."""
-    seen, declared = _observed_pass(recipe, method, seed, steps, device, world, watchers)
+    seen, declared = _observed_pass(recipe, method, seed, steps, device, world, watchers, journal)
     return functools.partial(
         Run,
         recipe=recipe.name,
@@ -74,6 +85,7 @@ def observed(
         time=seen.time,
         optimizers=seen.optimizers,
         environment=current_environment(device),
+        resumed=seen.resumed,
     )
 
 
@@ -86,13 +98,27 @@ def import_what_optimizers_import() -> None:
 
 
 def _observed_pass(
-    recipe: Recipe, method: str, seed: int, steps: int, device: str, world: World, watchers: Sequence[Watcher]
+    recipe: Recipe,
+    method: str,
+    seed: int,
+    steps: int,
+    device: str,
+    world: World,
+    watchers: Sequence[Watcher],
+    journal: Journal | None,
 ) -> tuple[Observation, ParameterForm | None]:
-    told = training(f"{recipe.name}, {method}, seed {seed}", steps)
-    with tempfile.TemporaryDirectory(prefix=prefix()) as folder, told as progress:
-        job, declared = build_job(recipe, method, seed, steps, device, Path(folder), world=world)
+    beginning = journal.beginning if journal else NOTHING
+    told = training(f"{recipe.name}, {method}, seed {seed}", steps, beginning.updates)
+    with output_folder(journal) as folder, told as progress:
+        job, declared = build_job(recipe, method, seed, steps, device, folder, world=world)
         evaluated = recipe.evaluation_steps(steps) if job.eval_data is not None else ()
-        seen = Observation(steps, _evaluator(recipe, job), evaluated, [*progress, *watchers])
+        first = [journal] if journal else []
+        source = rows_of(recipe, "source_data")
+        on_source = _evaluator(recipe, job, source) if source is not None else None
+        evaluate, besides = _evaluator(recipe, job, job.eval_data), [*progress, *watchers]
+        seen = Observation(steps, evaluate, evaluated, besides, first, beginning, on_source)
+        if journal:
+            journal.begin(job, seen)
         for watch in progress:
             watch.latest = seen.latest_loss
         with seen.events.listening() as events:
@@ -103,6 +129,8 @@ def _observed_pass(
             raise TrainingError(
                 f"{method}: only {len(seen.loss.train)} of {steps} updates followed a backward() of a scalar loss"
             )
+        if journal:
+            journal.end()
         return seen, declared
 
 
@@ -137,123 +165,18 @@ def memory_pass(
         return memory, flops_of_update(log.flops, max(log.update - 1, 0))
 
 
-def build_job(
-    recipe: Recipe,
-    method: str,
-    seed: int,
-    steps: int,
-    device: str,
-    folder: Path,
-    place: Callable[[nn.Module], nn.Module] | None = None,
-    world: World = ALONE,
-) -> tuple[Job, ParameterForm | None]:
-    """A job with its model built, adapted and on the device (by ``place``, where it is not an ordinary one), and the
-    closed form of its parameters.
-
-    The generators are seeded before the model is built, before it is adapted, and again before training begins: an
-    adapter draws its own initial values, and the two arms must not differ in anything that is drawn after them.
-    """
-    seed_everything(seed)
-    train_data, eval_data = rows_of(recipe, "train_data"), rows_of(recipe, "eval_data")
-    model = base_model(recipe, seed)
-    seed_everything(seed)
-    model, declared = _adapted(recipe, method, model)
-    job = Job(
-        model=place(model) if place else _placed(model, recipe, method, device, world),
-        method=recipe.method(method),
-        train_data=train_data,
-        eval_data=eval_data,
-        steps=steps,
-        seed=seed,
-        batch_size=recipe.batch_size,
-        accumulation=recipe.accumulation,
-        lr=recipe.method(method).lr,
-        device=device,
-        dtype=recipe.dtype,
-        output_dir=folder,
-        recipe=recipe,
-        rank=world.rank,
-        processes=world.processes,
-    )
-    seed_everything(seed)
-    return job, declared
-
-
-def _placed(model: nn.Module, recipe: Recipe, method: str, device: str, world: World) -> nn.Module:
-    """The model on the device. Raises TrainingError where it does not fit: a smaller batch would not help."""
-    try:
-        return world.placed(model, recipe, device)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        text = f"{method}: out of memory on {device}: the model alone does not fit ({one_line(error)})"
-        release(error)
-    raise TrainingError(text)
-
-
-def base_model(recipe: Recipe, seed: int) -> nn.Module:
-    """The recipe's model before adaptation, in its dtype, built from ``seed``."""
-    import torch
-
-    seed_everything(seed)
-    try:
-        model = recipe.model()
-    except FtcheckError:
-        raise
-    except Exception as error:
-        raise TrainingError(f"Recipe.model() raised {one_line(error)}") from error
-    if not isinstance(model, torch.nn.Module):
-        raise RecipeError(f"Recipe.model() returned {type(model).__name__}; allowed: a torch.nn.Module")
-    return model.to(getattr(torch, recipe.dtype)) if recipe.dtype != "float32" else model
-
-
-def adapted_model(recipe: Recipe, method: str, seed: int) -> nn.Module:
-    """The recipe's model made ready to train, as a job of that seed would get it."""
-    model = base_model(recipe, seed)
-    seed_everything(seed)
-    return _adapted(recipe, method, model)[0]
-
-
-def rows_of(recipe: Recipe, name: str) -> Any:
-    """The recipe's data: the rows themselves, or what the function that was given returns."""
-    rows = getattr(recipe, name)
-    rows = rows() if callable(rows) and not hasattr(rows, "__getitem__") else rows
-    if rows is not None and hasattr(rows, "__len__") and len(rows) == 0:
-        raise RecipeError(f"Recipe.{name} has 0 rows; allowed: at least one")
-    if rows is None and name == "train_data":
-        raise RecipeError("Recipe.train_data is None; allowed: rows, or a function that returns rows")
-    return rows
-
-
-def _adapted(recipe: Recipe, method: str, model: nn.Module) -> tuple[nn.Module, ParameterForm | None]:
-    """The model made ready to train, and the closed form that its method declares (None where none is known)."""
-    from .training import adapt
-
-    declared, no_form = None, None
-    try:
-        # A script builds its model when it runs; nothing can be declared of it before.
-        built_later = getattr(model, "built_by_training", False)
-        declared = None if built_later else parameter_form(model, recipe.method(method))
-    except RecipeError as error:
-        no_form = error
-    try:
-        adapted = (recipe.adapt or adapt)(model, recipe.method(method))
-    except FtcheckError:
-        raise
-    except Exception as error:
-        if no_form is not None:
-            # PEFT says that a target was not found; our own error says which names there are.
-            raise no_form from None
-        raise TrainingError(f"{method}: adapt() raised {one_line(error)}") from error
-    if not hasattr(adapted, "named_parameters"):
-        raise RecipeError(f"Recipe.adapt() returned {type(adapted).__name__}; allowed: a torch.nn.Module")
-    return adapted, declared
-
-
-def _evaluator(recipe: Recipe, job: Job) -> Callable[[], float]:
+def _evaluator(recipe: Recipe, job: Job, rows: Any) -> Callable[[], float]:
+    """The recipe's evaluation, on ``rows``."""
     from .training import evaluate
 
-    return lambda: (recipe.evaluate or evaluate)(job)
+    def loss() -> float:
+        own, job.eval_data = job.eval_data, rows
+        try:
+            return (recipe.evaluate or evaluate)(job)
+        finally:
+            job.eval_data = own
+
+    return loss
 
 
 def train_job(job: Job, method: str, events: Events, updates: Callable[[], int]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .baseline.decision import Decision
 from .baseline.statistics import LOSS_MARGIN, losses_equal
@@ -14,6 +15,10 @@ from .errors import ComparisonError, RecipeError
 from .explained import Ratio
 from .order import LossOrder, divided, loss_order, paired
 from .run import Run
+
+if TYPE_CHECKING:
+    from .choosing.choice import Choice
+    from .choosing.stakes import Stakes
 
 
 @dataclass(frozen=True)
@@ -95,3 +100,37 @@ class Pair(Record):
         return losses_equal(
             [b.loss.at(step) - a.loss.at(step) for a, b in zip(self.fulls, self.loras, strict=True)], margin=margin
         )
+
+    def decision(
+        self,
+        at: int | None = None,
+        margin: float | None = None,
+        floor: float | None = None,
+        stakes: Stakes | None = None,
+        data: Literal["eval", "source"] = "eval",
+    ) -> Choice:
+        """Which arm to choose for trainings of ``at`` updates (default: the horizon): ``.verdict`` is ``"full"``,
+        ``"lora"``, ``"either"`` or ``"too early to tell"``, with the step to run to.
+
+        ``margin`` (nats; 0.01, or 0 with ``stakes``) is what nobody minds, ``floor`` the loss that is known to be the
+        lowest, and ``stakes`` says what full fine-tuning costs and what a lower loss is worth. ``data="source"``
+        decides by the losses on the recipe's ``source_data``: what matters where the model must stay general. Raises
+        ComparisonError where the curves allow no comparison.
+        """
+        from .choosing.choice import choose
+
+        return choose(self._by(data), self.full.steps if at is None else at, margin, floor, stakes)
+
+    def _by(self, data: str) -> Pair:
+        """The pair with the losses on ``data`` as its evaluation losses."""
+        if data == "eval":
+            return self
+        if data != "source":
+            raise ComparisonError(f"decision(data={data!r}); allowed: 'eval', 'source'")
+        try:
+            arms = [
+                [dataclasses.replace(run, loss=run.loss.on_source) for run in arm] for arm in (self.fulls, self.loras)
+            ]
+        except ValueError as error:
+            raise ComparisonError(f"decision(data='source'): {error}") from None
+        return Pair(tuple(arms[0]), tuple(arms[1]))

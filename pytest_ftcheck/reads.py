@@ -9,7 +9,8 @@ import stat
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 _collecting: set[str] | None = None
@@ -17,8 +18,9 @@ _installed = False
 
 
 @contextlib.contextmanager
-def recorded_reads() -> Iterator[dict[str, str]]:
-    """Fill a dictionary, by the end of the body, with the files that Python code opened in it: path -> digest.
+def recorded_reads(apart_from: Path | None = None) -> Iterator[dict[str, str]]:
+    """Fill a dictionary, by the end of the body, with the files that Python code opened in it: path -> digest; without
+    those in the folder ``apart_from``.
 
     Sources are left out (they are part of a run's content anyway), and files of installed packages. Libraries that open
     files in native code (safetensors, pyarrow) are not seen.
@@ -35,12 +37,25 @@ def recorded_reads() -> Iterator[dict[str, str]]:
     finally:
         opened, _collecting = _collecting, outer
         # An outer record is the one that collects now, and sees the files as they are read here.
-        digests.update({path: found for path in sorted(opened) if (found := _file_digest(path))})
+        own = f"{os.path.abspath(apart_from)}{os.sep}" if apart_from else None
+        paths = [path for path in sorted(opened) if own is None or not path.startswith(own)]
+        digests.update({path: found for path in paths if (found := _data_digest(path))})
+
+
+def opened_so_far() -> list[str]:
+    """The files that have been opened since ``recorded_reads`` began."""
+    return sorted(_collecting or ())
+
+
+def count_as_opened(paths: Iterable[str]) -> None:
+    """Record ``paths``, too: they were opened by a process that went before."""
+    if _collecting is not None:
+        _collecting.update(paths)
 
 
 def unchanged(digests: Mapping[str, str]) -> bool:
     """Whether each of these files still has the digest that it had."""
-    return all(_file_digest(path) == before for path, before in digests.items())
+    return all(_data_digest(path) == before for path, before in digests.items())
 
 
 def _on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
@@ -53,23 +68,24 @@ def _on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
         _collecting.add(os.path.abspath(os.fsdecode(path)))
 
 
-def _file_digest(path: str) -> str | None:
+def _data_digest(path: str) -> str | None:
     """The digest of a data file; None for what is no data of the training's own."""
     if path.endswith((".py", ".pyc", ".so")) or path.startswith(_foreign_folders()):
         return None
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
-        with open(path, "rb") as file:
-            return _digest(file)
+        return file_digest(path)
     except OSError:
         return None
 
 
-def _digest(file: Any) -> str:
+def file_digest(path: str | Path) -> str:
+    """A digest of a file's content. Raises OSError."""
     total = hashlib.blake2b()
-    while block := file.read(1 << 20):
-        total.update(block)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
     return total.hexdigest()
 
 

@@ -30,7 +30,7 @@ class Job:
 
     ``save_steps``, ``eval_steps`` and ``resume_from`` are set by checks that ask for a checkpoint (in ``output_dir``)
     or an evaluation after every so many updates, or to go on from such a checkpoint. A loop that knows none of them
-    leaves those checks not applicable.
+    leaves those checks not applicable. ``Recipe.save_steps`` sets the first and the last for runs.
     """
 
     model: nn.Module
@@ -87,6 +87,9 @@ class Recipe:
     ``loss(model, batch) -> scalar``: the mean loss of a batch. ``collate(rows) -> batch``. ``evaluate(job) -> float``:
     the loss on ``eval_data``. ``save(model, folder)`` and ``load(folder) -> model``.
 
+    ``source_data``: rows of what the base model was good at before, evaluated as ``eval_data`` is, which show what is
+    forgotten (``run.loss.forgetting``) and which arm to choose where generality counts.
+
     ``steps`` is the horizon in optimizer updates, each of ``accumulation`` micro-batches of ``batch_size`` rows;
     ``seeds`` is how many paired seeds a comparison takes. ``eval_steps`` are the updates after which the evaluation
     loss is taken (default: about a dozen, spread evenly in log(step), with 30 and the horizon among them).
@@ -103,6 +106,10 @@ class Recipe:
     loop to divide its rows by; or None, and ``train`` does all that by itself, from the environment that torchrun gives
     (accelerate, a Trainer, ``init_process_group``).
 
+    ``save_steps`` asks ``train`` for a checkpoint after every so many updates (``job.save_steps``). A run whose process
+    ends in the middle is then gone on with from the last one (``job.resume_from``) by whoever needs it next; it is
+    trained anew where not all is found again that the training had then.
+
     ``cost`` is a declaration, too: the path of a committed file with the predicted memory and FLOPs of each method,
     absolute or relative to pytest's root folder (without pytest, the current one). ``--ftcheck-update`` writes it.
     """
@@ -110,6 +117,7 @@ class Recipe:
     model: Callable[[], nn.Module]
     train_data: Any
     eval_data: Any = None
+    source_data: Any = None
     train: Callable[[Job], None] | None = None
     full: Full | None = field(default_factory=Full)
     lora: LoRA | Peft | None = field(default_factory=LoRA)
@@ -135,14 +143,15 @@ class Recipe:
     cost: str | os.PathLike[str] | None = None
     processes: int = 1
     strategy: Strategy | None = None
+    save_steps: int | None = None
 
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_parts()
 
     def _check_numbers(self) -> None:
-        for name in ("steps", "seeds", "batch_size", "accumulation", "threads", "processes"):
-            if not (name == "threads" and self.threads is None):
+        for name in ("steps", "seeds", "batch_size", "accumulation", "threads", "processes", "save_steps"):
+            if not (name in ("threads", "save_steps") and getattr(self, name) is None):
                 _at_least_one(name, getattr(self, name))
         if isinstance(self.eval_steps, (int, str)):
             raise RecipeError(f"Recipe.eval_steps is {self.eval_steps!r}; allowed: a tuple of steps")
@@ -156,9 +165,17 @@ class Recipe:
             value = getattr(self, name)
             if not (callable(value) or (value is None and name != "model")):
                 raise RecipeError(f"Recipe.{name} is {value!r}; allowed: a function")
+        if self.source_data is not None and self.eval_data is None:
+            raise RecipeError(
+                "Recipe.source_data is given without eval_data; allowed: both, they are evaluated together"
+            )
         if not (self.cost is None or (isinstance(self.cost, (str, os.PathLike)) and os.fspath(self.cost))):
             raise RecipeError(f"Recipe.cost is {self.cost!r}; allowed: the path of a file")
         self._check_strategy()
+        if self.save_steps is not None and self.train is None:
+            raise RecipeError(
+                f"Recipe.save_steps is {self.save_steps} with train=None; allowed: None, as that writes no checkpoints"
+            )
         if not self.declared_methods:
             raise RecipeError("Recipe has no method; allowed: full=Full(...), lora=LoRA(...), or others in methods")
         for name, method in self.declared_methods.items():

@@ -6,6 +6,7 @@ seconds, memory is bytes, losses are natural-log units (nats) as the user's own 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class Parameters(Record):
 class Losses(Record):
     """Loss curves. ``train[i]`` is the objective that update i + 1 differentiated: what ``backward`` was called on,
     summed over the micro-batches of the update, whatever a framework logged. ``eval`` holds (step, loss) pairs on the
-    evaluation data, in evaluation mode. ``supervised_tokens[i]`` counts the positions whose logits received a gradient
+    evaluation data, in evaluation mode, and ``source`` those on the source data, from step 0 on (before the first
+    update). ``supervised_tokens[i]`` counts the positions whose logits received a gradient
     in update i + 1 (None where the model's output shows no logits). ``batches`` is a digest of all training inputs.
     """
 
@@ -87,6 +89,23 @@ class Losses(Record):
     eval: tuple[tuple[int, float], ...] = ()
     supervised_tokens: tuple[int | None, ...] = ()
     batches: str = ""
+    source: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def forgetting(self) -> float:
+        """By how much the loss on the source data has risen in the training (nats); negative where it fell. ValueError
+        where there is no source data.
+        """
+        if not self.source:
+            raise ValueError("no loss on source data; give the recipe source_data")
+        return self.source[-1][1] - self.source[0][1]
+
+    @property
+    def on_source(self) -> Losses:
+        """The same, with the losses on the source data in place of those on the evaluation data."""
+        if not self.source:
+            raise ValueError("no loss on source data; give the recipe source_data")
+        return dataclasses.replace(self, eval=tuple(pair for pair in self.source if pair[0] > 0))
 
     @property
     def curve(self) -> tuple[tuple[int, float], ...]:
@@ -115,7 +134,7 @@ class Losses(Record):
 
     @property
     def finite(self) -> bool:
-        return all(math.isfinite(v) for v in self.train) and all(math.isfinite(v) for _, v in self.eval)
+        return all(map(math.isfinite, (*self.train, *(loss for _, loss in (*self.eval, *self.source)))))
 
 
 @dataclass(frozen=True)
@@ -227,7 +246,8 @@ class Run(Record):
     """One recipe, trained with one method from one seed.
 
     ``method`` is the name in the recipe, ``title`` and ``declaration`` say in short and in full what it declares.
-    ``retried`` says how the batch was divided anew after out of memory; it is empty where it was not.
+    ``retried`` says how the batch was divided anew after out of memory; it is empty where it was not. ``resumed`` has
+    the updates after which the training was interrupted, and gone on with from a checkpoint.
     """
 
     recipe: str
@@ -248,6 +268,7 @@ class Run(Record):
     memory: Memory
     flops: Flops
     retried: str = ""
+    resumed: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         # Short, because pytest prints it beside every failing test that has it as an argument.

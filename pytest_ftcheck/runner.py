@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -60,6 +61,16 @@ class Request:
         except UnknownContentError:
             return ""
 
+    def unknown(self) -> str:
+        """Which part has a content that cannot be told, where ``key`` is None: "train_data, the content of a ..."."""
+        parts = {name: getattr(self.recipe, name) for name in _PARTS}
+        for name, part in {**parts, self.method: self.recipe.method(self.method)}.items():
+            try:
+                digest(part)
+            except UnknownContentError as error:
+                return f"{name}, {error}"
+        return ""
+
     @property
     def _content(self) -> list[Any]:
         parts = {name: getattr(self.recipe, name) for name in _PARTS}
@@ -68,7 +79,7 @@ class Request:
 
 # The fields of a recipe that a single run depends on.
 _PARTS = (
-    *("model", "train_data", "eval_data", "train", "adapt", "loss", "collate", "evaluate"),
+    *("model", "train_data", "eval_data", "source_data", "train", "adapt", "loss", "collate", "evaluate"),
     *("batch_size", "accumulation", "eval_steps", "dtype", "name", "threads"),
 )
 
@@ -82,6 +93,8 @@ GIVE_UP_S = 5.0
 class Runner:
     """Gets what is asked for trained by ``executor`` (this process, unless another one is given), remembers it for the
     session, and shares it through ``store`` where there is one.
+
+    ``trained`` is told of every run; ``unshared`` of each that the store cannot take: its title, and why.
     """
 
     def __init__(
@@ -89,14 +102,16 @@ class Runner:
         store: Store | None = None,
         trained: Callable[[Run], None] | None = None,
         allowance: Allowance | None = None,
+        unshared: Callable[[str, str], None] | None = None,
         executor: Executor | None = None,
     ) -> None:
         self._store, self._allowance = store, allowance or Allowance()
-        self._executor = executor or LocalExecutor(self._allowance)
+        self._executor = executor or LocalExecutor(self._allowance, store.unfinished if store else None)
         self._poll_s = store.poll_s if store else LOOK_S
         # What is being carried out elsewhere, or waited for.
         self._awaited: dict[Any, Future[Run | FtcheckError]] = {}
         self._announce = trained or (lambda run: None)
+        self._unshared = unshared or (lambda title, why: None)
         self._done: dict[Any, Run | FtcheckError] = {}
         self._keys: dict[Any, str | None] = {}
         # A recipe is kept with what was trained from it: its identity is a key only while it lives.
@@ -152,6 +167,8 @@ class Runner:
         if identity not in self._keys:
             # Once, and not at every look at what another worker is training.
             self._keys[identity] = self._executor.key(request) if self._store else None
+            if self._keys[identity] is None and self._store is not None:
+                self._unshared(f"{request.title}, {request.steps} steps", request.unknown())
         found = (self._look if self._executor.remote else self._attempt)(request, self._keys[identity])
         if found is None:
             return False
@@ -192,14 +209,20 @@ class Runner:
             return (self._read(key) or self._trained(key, train)) if ours else None
 
     def _trained(self, key: str | None, train: Callable[[], Trained]) -> Run | FtcheckError:
+        found: Run | FtcheckError
         try:
-            run, reads, stored = train()
+            found, reads, stored = train()
         except FtcheckError as error:
-            return error
-        # A node's folder of that name may be another one.
-        if self._store and key and reads is not None and not (stored and self._read(key)):
-            self._store.write(key, run, reads)
-        return run
+            found = error
+        else:
+            # A node's folder of that name may be another one.
+            if self._store and key and reads is not None and not (stored and self._read(key)):
+                self._store.write(key, found, reads)
+        folder = self._store.unfinished(key) if self._store and key else None
+        if folder is not None:
+            # Only what ends this process in the middle leaves it for the next one.
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
 
     def _read(self, key: str | None) -> Run | None:
         run = self._store.read(key) if self._store and key else None

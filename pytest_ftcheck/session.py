@@ -5,6 +5,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .watchdog import Watchdog
 
 # What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
-KINDS = ("runs", "verdicts", "trials", "accepted", "comparisons", "judgements", "proposals")
+KINDS = ("runs", "unshared", "verdicts", "trials", "accepted", "comparisons", "judgements", "proposals")
 
 
 class Session:
@@ -71,7 +72,13 @@ class Session:
             chosen = self.settings
             store = RunStore(shared_folder()) if chosen.no_cache else open_store(chosen.cache_dir, chosen.cache_size)
             allowance = Allowance(chosen.time_limit, retries=chosen.oom == "retry")
-            self._runner = Runner(store, lambda run: self.fresh["runs"].append(run.to_json()), allowance, self.remote)
+            self._runner = Runner(
+                store,
+                lambda run: self.fresh["runs"].append(run.to_json()),
+                allowance,
+                lambda title, why: self.fresh["unshared"].append(json.dumps([title, why])),
+                self.remote,
+            )
         return self._runner
 
     def evidence(self, recipe: Recipe, method: str, device: str) -> Evidence:

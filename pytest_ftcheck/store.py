@@ -15,14 +15,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from .cache_folder import CacheFolder
+from .cache_folder import UNFINISHED, CacheFolder
 from .errors import RecordError
 from .lock import exclusively
 from .reads import unchanged
 from .run import Run
 
 # Counted up with every change of what a stored run holds. 2: its floating-point operations. 3: whether it was retried.
-SCHEMA = 3
+# 4: where it was resumed. 5: losses on source data.
+SCHEMA = 5
 # Of a folder, where nobody says otherwise. A run of 500 updates of GPT-2 has about 100 kB.
 SIZE_LIMIT_BYTES = 10**9
 
@@ -37,6 +38,8 @@ class Store(Protocol):
     def write(self, key: str, run: Run, reads: Mapping[str, str]) -> None: ...
 
     def claim(self, key: str) -> AbstractContextManager[bool]: ...
+
+    def unfinished(self, key: str) -> Path | None: ...
 
 
 class RunStore:
@@ -87,6 +90,10 @@ class RunStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         with exclusively(self._path(key).with_suffix(".lock")) as ours:
             yield ours
+
+    def unfinished(self, key: str) -> Path | None:
+        """The folder in which whoever has the claim of ``key`` keeps checkpoints of its training."""
+        return self.folder / f"{key}{UNFINISHED}"
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"

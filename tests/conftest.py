@@ -42,7 +42,13 @@ def _heavy_modules_are_loaded() -> None:
 
 
 @pytest.fixture
-def bare_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def with_workers() -> None:
+    """For tests whose sessions have workers: skipped where pytest-xdist is not installed."""
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+
+
+@pytest.fixture
+def bare_workers(monkeypatch: pytest.MonkeyPatch, with_workers: None) -> None:
     """Inner sessions load pytest-xdist and this plugin, and no other: each of their workers would load those, too."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from builders import a_run
 
-from pytest_ftcheck.cache_folder import LEFT_BEHIND_S, CacheFolder
+from pytest_ftcheck.cache_folder import LEFT_BEHIND_S, UNFINISHED_KEPT_S, CacheFolder
+from pytest_ftcheck.report.cache import cleared, information
 from pytest_ftcheck.store import RunStore
 
 if sys.platform == "win32":
@@ -218,3 +219,44 @@ def test_to_look_and_to_clear_are_not_done_at_once(pytester: pytest.Pytester) ->
     result = pytester.runpytest_inprocess("--ftcheck-cache-info", "--ftcheck-cache-clear")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --ftcheck-cache-info with --ftcheck-cache-clear: choose one of them"])
+
+
+def unfinished(folder: Path, key: str, seconds_ago: float = 0.0) -> Path:
+    """What is left of a run that was interrupted: 1 kB."""
+    left = RunStore(folder).unfinished(key)
+    (left / "output" / "checkpoint-5").mkdir(parents=True)
+    (left / "output" / "checkpoint-5" / "weights").write_bytes(b"0" * 1000)
+    for path in (left, *left.rglob("*")):
+        os.utime(path, (time.time() - seconds_ago,) * 2)
+    return left
+
+
+def test_what_an_interrupted_run_has_left_does_not_count_and_does_not_go_for_want_of_room(
+    folder: Path, one_bytes: int
+) -> None:
+    left = unfinished(folder, KEYS[2], UNFINISHED_KEPT_S - 60)
+    RunStore(folder, one_bytes).write(KEYS[0], RUN, {})
+    assert runs(folder) == [KEYS[0]]
+    assert left.exists()
+
+
+def test_what_an_interrupted_run_has_left_goes_after_a_week(folder: Path) -> None:
+    left, busy = (unfinished(folder, key, UNFINISHED_KEPT_S + 60) for key in KEYS[2:4])
+    with RunStore(folder).claim(KEYS[3]):
+        RunStore(folder).write(KEYS[0], RUN, {})
+    assert (left.exists(), busy.exists()) == (False, True)
+
+
+def test_what_interrupted_runs_have_left_is_told_and_cleared_but_for_one_that_goes_on(folder: Path) -> None:
+    left, busy = unfinished(folder, KEYS[0]), unfinished(folder, KEYS[1])
+    (folder / "notes.unfinished").mkdir()
+    (folder / f"{KEYS[2]}.unfinished").symlink_to(folder / "notes.unfinished")
+    with RunStore(folder).claim(KEYS[1]):
+        assert information(folder, None)[2] == "  interrupted, with checkpoints to go on from: 1 run, 1 kB besides"
+        assert (
+            cleared(folder)[0]
+            == f"ftcheck: 0 runs and checkpoints of 1 that were interrupted (1 kB) removed from {folder}"
+        )
+    assert (left.exists(), busy.exists()) == (False, True)
+    assert (folder / "notes.unfinished").exists()
+    assert (folder / f"{KEYS[2]}.unfinished").is_symlink()

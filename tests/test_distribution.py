@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pytest_ftcheck import execution
 from pytest_ftcheck.session import KINDS
 
 CONFTEST = f"""
@@ -21,7 +22,7 @@ CONFTEST = f"""
     import builders
     from pytest_ftcheck import LoRA, Recipe, execution
 
-    def execute(recipe, method, seed, steps, device):
+    def execute(recipe, method, seed, steps, device, unfinished=None):
         with open("trained.log", "a") as log:
             log.write(f"{{method}} {{seed}}\\n")
         time.sleep(0.2)
@@ -29,9 +30,12 @@ CONFTEST = f"""
 
     execution.execute = execute
 
+    def model():
+        raise AssertionError("nothing is trained")
+
     @pytest.fixture(scope="session")
     def ft_recipe():
-        return Recipe(name="a recipe", model=print, train_data=[1], lora=LoRA(r=2), steps=3, seeds=2)
+        return Recipe(name="a recipe", model=model, train_data=[1], lora=LoRA(r=2), steps=3, seeds=2)
 """
 TESTS = """
     import pytest
@@ -94,6 +98,8 @@ def session(pytester: pytest.Pytester, *arguments: str) -> Session:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     # An inner session must not take itself for one of our workers.
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    # The inner conftest.py replaces it, in this process for a session without workers.
+    monkeypatch.setattr(execution, "execute", execution.execute)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_one=TESTS, test_two=TESTS)
     return pytester
@@ -107,8 +113,10 @@ def alone() -> dict[str, Session]:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_verdicts_counts_and_records_are_the_same(
-    project: pytest.Pytester, alone: dict[str, Session], mode: str
+    project: pytest.Pytester, request: pytest.FixtureRequest, alone: dict[str, Session], mode: str
 ) -> None:
+    if "-n" in MODES[mode]:
+        request.getfixturevalue("with_workers")
     if not alone:
         alone[""] = session(project, *MODES["no xdist"])
     seen, expected = session(project, *MODES[mode]), alone[""]

@@ -13,8 +13,9 @@ from recipes import VOCABULARY, drawn_model, tiny_model, tiny_recipe, tiny_rows
 
 from pytest_ftcheck import Job, LoRA, Run
 from pytest_ftcheck.account import objections
+from pytest_ftcheck.building import base_model, build_job
 from pytest_ftcheck.errors import RecipeError, TrainingError
-from pytest_ftcheck.execution import build_job, execute
+from pytest_ftcheck.execution import execute
 from pytest_ftcheck.training import train
 
 
@@ -261,3 +262,19 @@ def test_a_users_own_parts_are_used() -> None:
     assert run.loss.final == 1.25
     assert set(used) == {"adapt", "collate", "evaluate"}
     assert VOCABULARY == 20
+
+
+def test_the_loss_on_source_data_is_taken_before_the_first_update_too_and_leaves_no_trace() -> None:
+    recipe = tiny_recipe(source_data=tiny_rows(4), eval_steps=(2,))
+    run, plain = execute(recipe, "full", 0, 6, "cpu"), execute(tiny_recipe(eval_steps=(2,)), "full", 0, 6, "cpu")
+    assert [step for step, _ in run.loss.source] == [0, 2, 6]
+    assert [step for step, _ in run.loss.eval] == [2, 6]
+    assert (run.loss.train, run.loss.eval, run.loss.batches) == (plain.loss.train, plain.loss.eval, plain.loss.batches)
+    assert plain.loss.source == ()
+    with torch.no_grad():
+        batch = {key: torch.stack([row[key] for row in tiny_rows(4)]) for key in ("input_ids", "labels")}
+        before = float(base_model(recipe, 0).eval()(**batch).loss)
+    assert run.loss.source[0][1] == pytest.approx(before, rel=1e-6)
+    assert run.loss.forgetting == run.loss.source[-1][1] - run.loss.source[0][1]
+    with pytest.raises(ValueError, match="no loss on source data; give the recipe source_data"):
+        assert plain.loss.forgetting

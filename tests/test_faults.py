@@ -137,7 +137,7 @@ def worker(world: World, faults: list[Fault], number: int) -> None:
             if commit(fault, world):
                 pending.remove(fault)
 
-    def train(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> Run:
+    def train(recipe: Recipe, method: str, seed: int, steps: int, device: str, unfinished: Path | None = None) -> Run:
         reached("claimed")
         world.note("started", seed)
         time.sleep(0.001)

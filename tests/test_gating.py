@@ -486,6 +486,7 @@ MANY = """
 """
 
 
+@pytest.mark.usefixtures("with_workers")
 def test_four_workers_that_accept_two_hundred_tests_lose_none(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_it=MANY.replace('@pytest.mark.xdist_group("gpu0")', ""))
@@ -504,12 +505,13 @@ def test_two_sessions_that_accept_at_once_lose_nothing(pytester: pytest.Pytester
     pytester.makeconftest(CONFTEST)
     for name in ("test_a", "test_b"):
         pytester.makepyfile(**{name: MANY.replace("range(200)", "range(20)")})
-    sessions = [pytest_process(pytester, f"{name}.py", "-n", "0") for name in ("test_a", "test_b")]
+    sessions = [pytest_process(pytester, f"{name}.py") for name in ("test_a", "test_b")]
     for session in sessions:
         assert "20 passed" in session.communicate()[0]
     assert len(entries(pytester)) == 40
 
 
+@pytest.mark.usefixtures("with_workers")
 def test_a_group_of_workers_does_not_change_what_a_test_is_called(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_it=MANY.replace("range(200)", "range(2)"))

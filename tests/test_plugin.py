@@ -39,6 +39,8 @@ LIGHT = ("controller", "crashes", "fixtures", "options", "plugin", "scratch", "s
 def plugins(request: pytest.FixtureRequest) -> Plugins:
     """Without the plugins that we get on with, and with them and two workers."""
     arguments: Plugins = request.param
+    if "-n" in arguments:
+        request.getfixturevalue("with_workers")
     return arguments
 
 
@@ -375,8 +377,7 @@ def test_a_training_of_the_tests_own_can_be_observed(pytester: pytest.Pytester) 
     pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "-n 2"])
-def test_a_deviation_is_in_the_summary(pytester: pytest.Pytester, arguments: Plugins) -> None:
+def test_a_deviation_is_in_the_summary(pytester: pytest.Pytester, plugins: Plugins) -> None:
     pytester.makepyfile(
         """
         import pytest
@@ -394,10 +395,11 @@ def test_a_deviation_is_in_the_summary(pytester: pytest.Pytester, arguments: Plu
         def test_it(ft_lora): pass
         """
     )
-    result = pytester.runpytest_inprocess(*QUICK, *arguments)
+    result = pytester.runpytest_inprocess(*QUICK, *plugins)
     result.stdout.fnmatch_lines(["  LoRA r=8, seed 0: *the base is not frozen*"])
 
 
+@pytest.mark.usefixtures("with_workers")
 def test_a_killed_worker_leaves_nothing_that_another_would_believe(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_ftcheck import fixtures
 from pytest_ftcheck.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -37,19 +38,11 @@ def test_every_option_is_listed_with_its_variable_and_ini_twin(option: object) -
     assert f"| `{option.flag}` | `{option.variable}`, `{option.ini}` |" in README  # type: ignore[attr-defined]
 
 
-FIXTURES = (
-    "ft_recipe",
-    "ft_full",
-    "ft_lora",
-    "ft_pair",
-    "ft_run",
-    "ft_observe",
-    "ft_device",
-    "ft_compare",
-    "ft_baseline",
-)
+FIXTURES = [name for name in vars(fixtures) if name.startswith("ft_")]
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_every_fixture_is_listed(name: str) -> None:
+def test_every_fixture_is_listed_and_there_for_every_test(name: str, request: pytest.FixtureRequest) -> None:
     assert f"`{name}`" in README
+    manager = request.session._fixturemanager
+    assert manager.getfixturedefs(name, request.node), "is it among the imports of plugin.py?"

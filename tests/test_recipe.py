@@ -23,13 +23,20 @@ def a_recipe(**parts: Any) -> Recipe:
     return Recipe(**{"model": no_model, "train_data": [1, 2, 3], **parts})
 
 
-@pytest.mark.parametrize("field", ["steps", "seeds", "batch_size", "accumulation", "threads"])
+@pytest.mark.parametrize("field", ["steps", "seeds", "batch_size", "accumulation", "threads", "save_steps"])
 @pytest.mark.parametrize("value", [0, -1, 1.0, "1", True])
 def test_a_count_is_a_whole_number_of_at_least_one(field: str, value: Any) -> None:
     with pytest.raises(RecipeError) as caught:
-        a_recipe(**{field: value})
+        a_recipe(**{field: value}, train=print)
     assert str(caught.value) == f"Recipe.{field} is {value!r}; allowed: {WHOLE}"
-    assert getattr(a_recipe(**{field: 1}), field) == 1
+    assert getattr(a_recipe(**{field: 1}, train=print), field) == 1
+
+
+def test_checkpoints_are_not_asked_of_the_loop_that_writes_none() -> None:
+    with pytest.raises(
+        RecipeError, match=r"^Recipe\.save_steps is 50 with train=None; allowed: None, as that writes no"
+    ):
+        a_recipe(save_steps=50)
 
 
 @pytest.mark.parametrize("field", ["steps", "seeds", "batch_size", "accumulation"])
@@ -259,3 +266,9 @@ def test_a_recipe_from_a_trainer_may_evaluate_in_its_own_way() -> None:
 def test_steps_that_cannot_be_evaluated_at_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(RecipeError, match=f"^{message}$"):
         a_recipe(eval_steps=wrong)
+
+
+def test_source_data_is_evaluated_beside_evaluation_data_and_not_without() -> None:
+    assert a_recipe(source_data=[1], eval_data=[2]).source_data == [1]
+    with pytest.raises(RecipeError, match=r"^Recipe\.source_data is given without eval_data; allowed: both"):
+        a_recipe(source_data=[1])

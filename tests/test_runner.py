@@ -21,6 +21,10 @@ def counting(job: Job) -> None:
     train(job)
 
 
+def broken(job: Job) -> None:
+    raise ValueError("broken")
+
+
 def raising(job: Job) -> None:
     TRAINED.append("raising")
     raise ValueError("broken")
@@ -94,6 +98,25 @@ def test_a_recipe_of_unknown_content_is_trained_and_not_stored(tmp_path: Path) -
     assert runner.run(request(recipe)) is runner.run(request(recipe))
     assert list(tmp_path.iterdir()) == []
     assert of_the_horizon() == ["Full 0 4"]
+
+
+def test_a_run_that_cannot_be_shared_is_told_once_with_the_part_that_is_unknown(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    runner = Runner(RunStore(tmp_path), unshared=lambda title, why: told.append((title, why)))
+    rows = map(dict, tiny_recipe().train_data)
+    unknown, known = tiny_recipe(train=broken, train_data=lambda: rows), tiny_recipe(train=broken)
+    for recipe in (unknown, unknown, known):
+        with pytest.raises(TrainingError):
+            runner.run(request(recipe))
+    assert told == [("tiny, full, seed 0, 4 steps", "train_data, the content of a builtins.map")]
+
+
+def test_without_a_store_nobody_is_told_that_runs_are_not_shared() -> None:
+    told: list[tuple[str, str]] = []
+    rows = map(dict, tiny_recipe().train_data)
+    with pytest.raises(TrainingError):
+        Runner(unshared=lambda *one: told.append(one)).run(request(tiny_recipe(train=broken, train_data=lambda: rows)))
+    assert not told
 
 
 def test_a_training_that_failed_is_not_repeated_and_fails_again(tmp_path: Path) -> None:

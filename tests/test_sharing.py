@@ -34,7 +34,7 @@ def dies_once():
         return
     os.kill(os.getpid(), signal.SIGKILL)
 
-def execute(recipe, method, seed, steps, device):
+def execute(recipe, method, seed, steps, device, unfinished=None):
     note(f"started {seed}")
     time.sleep(0.1)
     if os.environ.get("DIES") and seed == 2:
@@ -52,7 +52,8 @@ def no_model():
 
 @pytest.fixture(scope="session")
 def ft_recipe():
-    return Recipe(model=no_model, train_data=[{}], name="a recipe", steps=3)
+    rows = map(dict, []) if os.environ.get("UNKNOWN") else [{}]
+    return Recipe(model=no_model, train_data=lambda: rows, name="a recipe", steps=3)
 """
 TEST = """
 import random
@@ -102,6 +103,28 @@ def test_twelve_tests_on_two_workers_train_each_of_their_four_runs_once(project:
     output, _ = session(project, "-n", "2").communicate(timeout=120)
     assert f"{TESTS} passed" in output
     assert noted(project) == {"started": EACH_ONCE, "finished": EACH_ONCE}
+
+
+NOT_SHARED = f"ftcheck: {RUNS} runs are not shared between workers and sessions; what cannot be told: train_data, "
+
+
+def test_runs_whose_content_cannot_be_told_are_trained_by_each_worker_and_the_summary_says_so(
+    project: pytest.Pytester,
+) -> None:
+    output, _ = session(project, "-n", "2", "--dist=each", UNKNOWN="1").communicate(timeout=120)
+    assert f"{2 * TESTS} passed" in output
+    assert noted(project)["finished"] == EACH_ONCE + EACH_ONCE
+    assert output.count(NOT_SHARED) == 1
+
+
+@pytest.mark.parametrize("arguments", [("--ftcheck-no-cache",), ()], ids=["nothing is kept", "all is known"])
+def test_where_there_is_nobody_to_share_with_or_all_is_known_the_summary_is_silent(
+    project: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
+    unknown = {"UNKNOWN": "1"} if arguments else {}
+    output, _ = session(project, *arguments, **unknown).communicate(timeout=120)
+    assert f"{TESTS} passed" in output
+    assert "not shared" not in output
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no signal that kills without warning")

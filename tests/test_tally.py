@@ -70,8 +70,12 @@ def lines_of(result: pytest.RunResult) -> list[str]:
 
 
 @pytest.mark.parametrize("plugins", [("-p", "no:xdist"), ("-n", "2")], ids=" ".join)
-def test_every_fate_is_counted_with_its_reason(pytester: pytest.Pytester, plugins: tuple[str, ...]) -> None:
+def test_every_fate_is_counted_with_its_reason(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest, plugins: tuple[str, ...]
+) -> None:
     pytester.makepyfile(ALL_FATES)
+    if plugins[0] == "-n":
+        request.getfixturevalue("with_workers")
     if plugins[0] == "-n" and any(map(devices._loads, devices.DRIVERS)):
         pytest.skip("workers are processes, which see the GPU of this machine")
     result = pytester.runpytest_inprocess(*QUIET, *plugins)
@@ -177,6 +181,7 @@ def test_an_error_of_collection_keeps_its_exit_code(pytester: pytest.Pytester) -
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no such signal here")
+@pytest.mark.usefixtures("with_workers")
 def test_tests_in_which_a_worker_died_were_not_executed(pytester: pytest.Pytester, tmp_path: Path) -> None:
     """In a fixture, of which there is no report at all; and a test of somebody else's, which is none of ours."""
     pytester.makepyfile(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from transformers import Trainer, TrainingArguments
 from pytest_ftcheck import Full, Job, LoRA, Recipe, Run
 from pytest_ftcheck.errors import RecipeError, TrainingError
 from pytest_ftcheck.execution import execute
+from pytest_ftcheck.runner import Request, Runner
+from pytest_ftcheck.store import RunStore
 from pytest_ftcheck.training import collate
 
 
@@ -138,3 +141,38 @@ def test_a_trainer_writes_checkpoints_evaluates_and_goes_on_where_a_check_asks_f
     rest = carry_out(recipe, "lora", "cpu", 0, Variation(steps=4, save_steps=2, resume_from=made.states.kept()[2]))
     assert len(rest.trace.updates) == 2
     assert all(torch.equal(value, made.final[name]) for name, value in rest.final.items())
+
+
+class Power:
+    """Fails in one update of a training."""
+
+    fails_in: int | None = None
+    steps = 0
+
+
+class Stopping(Trainer):
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        Power.steps += 1
+        if Power.steps == Power.fails_in:
+            raise KeyboardInterrupt
+        return super().training_step(*args, **kwargs)
+
+
+def stopping(job: Job) -> Trainer:
+    return a_trainer(job, Stopping, logging_strategy="steps", logging_steps=1)
+
+
+def test_a_run_of_a_trainer_that_is_interrupted_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = trainer_recipe(stopping, save_steps=2)
+    request = Request(recipe, "lora", 0, 6, "cpu")
+    whole = Runner(RunStore(tmp_path / "other")).run(request)
+    monkeypatch.setattr(Power, "fails_in", 6)
+    monkeypatch.setattr(Power, "steps", 0)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(RunStore(tmp_path)).run(request)
+    run = Runner(RunStore(tmp_path)).run(request)
+    # Two that were left, and the two in which memory is measured.
+    assert (run.resumed, Power.steps) == ((4,), 6 + 2 + 2)
+    assert (run.loss, run.parameters, run.optimizers) == (whole.loss, whole.parameters, whole.optimizers)

@@ -53,3 +53,12 @@ def test_step_30_would_have_misled(ft_pair: Pair) -> None:
     assert early.winner == "undecided", early
     assert early.crossover is not None
     assert 30 < early.crossover < 250
+
+
+@pytest.mark.parametrize("ft_recipe", RECIPES, indirect=True)
+def test_the_decision_is_the_winner_at_the_horizon_and_none_at_step_30(
+    ft_pair: Pair, request: pytest.FixtureRequest
+) -> None:
+    choice, early = ft_pair.decision(margin=0.005), ft_pair.decision(at=30)
+    assert choice.verdict == WINNERS[request.node.callspec.params["ft_recipe"]], choice
+    assert (early.verdict, early.run_to) == ("too early to tell", 250), early

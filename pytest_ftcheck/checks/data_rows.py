@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..building import rows_of
 from ..errors import NotApplicable
 from ..evidence.chance import ONCE_IN, at_least_of
 from ..evidence.stream import MOST_ROWS, batches, content_of_row, evenly, tokens_of_row, train_rows
 from ..evidence.supervision import supervision
-from ..execution import rows_of
 from .check import Finding, check
 from .sabotages.data import BEGUN_TWICE, EVAL_LEAK, LABELS_MIXED_UP, SHRINKING_ROWS
 

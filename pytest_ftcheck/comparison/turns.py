@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from ..building import build_job
 from ..errors import FtcheckError, TrainingEndedError
-from ..execution import build_job, train_job
+from ..execution import train_job
 from ..isolation import preserved_settings
 from ..observers.clock import StepClock
 from ..observers.events import Events, Watcher

@@ -40,7 +40,7 @@ def import_what_ranks_import(launch: Launch) -> None:
     """Import here, once in a session, what takes each fork of this process seconds; by building the model, too, which
     the ranks do again. That it fails is theirs to say.
     """
-    from ..execution import adapted_model
+    from ..building import adapted_model
     from ..isolation import preserved_settings
 
     for name in IMPORTS:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..building import adapted_model, base_model, rows_of
 from ..errors import FtcheckError, NotApplicable, TimeLimitError, TrainingError
-from ..execution import adapted_model, base_model, rows_of
 from ..isolation import evaluation_mode, preserved_settings
 from ..methods import Full
 from .few import few_rows

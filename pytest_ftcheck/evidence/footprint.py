@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..building import build_job
 from ..deadline import deadline
-from ..execution import build_job, train_job
+from ..execution import train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
 from ..scratch import prefix

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..building import build_job, rows_of
 from ..deadline import deadline
-from ..execution import build_job, rows_of, train_job
+from ..execution import train_job
 from ..isolation import preserved_settings
 from ..observers.batches import input_tokens
 from ..observers.events import Events, Watcher

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..building import rows_of
 from ..distributed.launch import Phase, launched
 from ..distributed.record import Ranks, read
 from ..errors import NotApplicable
-from ..execution import rows_of
 from .checkpoint import Folder
 from .few import first
 from .lessons import IGNORED

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..observers.checkpoints import Checkpoints
 from ..observers.events import Watcher
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class States(Watcher):
         self._names: dict[int, str] = {}
         self._optimizers: list[torch.optim.Optimizer] = []
         self._generator: Tensor | None = None
-        self._known = _stamps(self.folder)
+        self._written = Checkpoints(self.folder)
         self._updates = 0
 
     def attached(self, model: nn.Module) -> None:
@@ -82,38 +82,8 @@ class States(Watcher):
 
     def _look_for_a_checkpoint(self) -> None:
         """Whatever was written since the last look was written after the update before this moment."""
-        stamps = _stamps(self.folder)
-        written = [path for path, stamp in stamps.items() if self._known.get(path) != stamp]
-        if written and self._updates:
-            fresh = _checkpoint_of(written, self.folder, set(self._known), self._updates)
+        fresh = self._written.look(self._updates)
+        if fresh is not None:
             # A folder that is written over again holds the newest state only.
             self.checkpoints = {update: path for update, path in self.checkpoints.items() if path != fresh}
             self.checkpoints[self._updates] = fresh
-        self._known = stamps
-
-
-def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Every file below ``folder``, with what changes when it is written to."""
-    return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in folder.rglob("*") if p.is_file()}
-
-
-def _checkpoint_of(written: list[Path], folder: Path, known: set[Path], update: int) -> Path:
-    """The folder that one checkpoint fills, or its only file, told from the files that were written after ``update``.
-
-    It is around the largest file: that file itself, if its name has the update's number; or a folder that holds nothing
-    older and has that number, or any, in its name; or else the lowest.
-    """
-    largest = max(written, key=lambda path: path.stat().st_size)
-    own = [p for p in largest.parents if folder in p.parents and not any(p in other.parents for other in known)]
-    if update in _numbers(largest):
-        return largest
-    if not own:
-        # One folder that is written over at each checkpoint, or one with a file for each.
-        return largest.parent if largest.parent != folder and largest in known else largest
-    of_update = [path for path in own if update in _numbers(path)]
-    numbered = [path for path in own if _numbers(path)]
-    return of_update[-1] if of_update else numbered[0] if numbered else own[0]
-
-
-def _numbers(path: Path) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", path.name)]

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..building import build_job
 from ..deadline import deadline
 from ..distributed.world import ALONE, World
 from ..errors import TrainingError
-from ..execution import build_job, import_what_optimizers_import, train_job
+from ..execution import import_what_optimizers_import, train_job
 from ..isolation import preserved_settings
 from ..observers.events import Events, Watcher
 from ..observers.trace import Trace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from ..allowance import Allowance
@@ -42,23 +43,26 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Runs in this process, within ``allowance``."""
+    """Runs in this process, within ``allowance``. ``unfinished(key)`` is the folder of checkpoints that an interrupted
+    run goes on from; nobody else may train that run meanwhile.
+    """
 
     remote = False
 
-    def __init__(self, allowance: Allowance) -> None:
-        self._allowance = allowance
+    def __init__(self, allowance: Allowance, unfinished: Callable[[str], Path | None] | None = None) -> None:
+        self._allowance, self._unfinished = allowance, unfinished or (lambda key: None)
 
     def key(self, request: Request) -> str | None:
         return request.key()
 
     def prepared(self, request: Request, key: str | None) -> Callable[[], Trained]:
-        return lambda: self._train(request)
+        folder = self._unfinished(key) if key and request.recipe.save_steps else None
+        return lambda: self._train(request, folder)
 
-    def _train(self, request: Request) -> Trained:
+    def _train(self, request: Request, folder: Path | None) -> Trained:
         __tracebackhide__ = True
-        with recorded_reads() as reads:
-            run = self._allowance.run(request)
+        with recorded_reads(apart_from=folder) as reads:
+            run = self._allowance.run(request, folder)
         return Trained(run, reads)
 
 

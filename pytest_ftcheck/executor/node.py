@@ -43,6 +43,7 @@ def _trained(task: Task, request: Request, told: Callable[[str], str]) -> Traine
     kept = store.read(task.key) if store else None
     if kept is not None and (task.retries or not kept.retried):
         return Trained(kept, None, stored=True)
+    # Without a folder of checkpoints: a node that is taken for dead may still be writing to it.
     run, reads, _ = LocalExecutor(Allowance(task.time_limit_s, task.retries)).prepared(request, task.key)()
     # By the names that they have in the session, which is to believe the stored run.
     named = {told(path): digest for path, digest in (reads or {}).items()}

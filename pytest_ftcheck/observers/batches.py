@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .beginning import NOTHING, Beginning
 from .events import Watcher
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ class BatchWatch(Watcher):
     masks), or where there are none of the others (images), unless they are computed by something that trains.
     """
 
-    def __init__(self) -> None:
-        self._sums: list[Tensor] = []
+    def __init__(self, beginning: Beginning = NOTHING) -> None:
+        self._sums: list[Tensor | int] = list(beginning.checksums)
         self._weights: dict[tuple[str, int], Tensor] = {}
-        self.tokens = 0
+        self.tokens = beginning.tokens
 
     def forward_begins(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         import torch
@@ -36,8 +37,12 @@ class BatchWatch(Watcher):
         """A digest of all inputs so far, in their order; empty where the model was given none."""
         if not self._sums:
             return ""
-        text = ",".join(str(int(value)) for value in self._sums)
+        text = ",".join(map(str, self.checksums()))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def checksums(self) -> tuple[int, ...]:
+        """One for each input so far."""
+        return tuple(int(value) for value in self._sums)
 
     def _checksum(self, tensor: Tensor) -> Tensor:
         """A position-dependent sum, left on the tensor's device so that a GPU need not wait."""

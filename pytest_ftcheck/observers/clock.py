@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from .beginning import NOTHING, Beginning
 from .events import Watcher
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ class StepClock(Watcher):
     the device, and by the monotonic clock elsewhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: Beginning = NOTHING) -> None:
+        self._earlier = beginning.samples_s
         self._cuda = False
         self._start: Any = None
         self._spans: list[tuple[Any, Any]] = []
@@ -33,6 +35,10 @@ class StepClock(Watcher):
         """The next update begins now; called when everything else that follows an update has been done."""
         self._start = self._mark()
 
+    def leave_out(self) -> None:
+        """The update that is under way is not timed."""
+        self._start = None
+
     def _mark(self) -> Any:
         if not self._cuda:
             return time.perf_counter()
@@ -43,16 +49,17 @@ class StepClock(Watcher):
         return event
 
     def seconds(self) -> tuple[float, ...]:
-        """One duration for each update but the first, whose start cannot be seen."""
+        """One duration for each update but the first, whose start cannot be seen, and those that were left out."""
         if not self._cuda:
-            return tuple(end - start for start, end in self._spans)
+            return self._earlier + tuple(end - start for start, end in self._spans)
         import torch
 
         torch.cuda.synchronize()
-        return tuple(start.elapsed_time(end) / 1000 for start, end in self._spans)
+        return self._earlier + tuple(start.elapsed_time(end) / 1000 for start, end in self._spans)
 
     def take(self) -> tuple[float, ...]:
         """The durations since they were last taken."""
         taken = self.seconds()
+        self._earlier = ()
         self._spans.clear()
         return taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .beginning import NOTHING, Beginning
 from .events import Watcher
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class LossWatch(Watcher):
     as much: the number is the objective, not what a log made of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: Beginning = NOTHING) -> None:
+        self._earlier = beginning.losses
         self._pending: list[Tensor] = []
         self._updates: list[Tensor] = []
 
@@ -42,7 +44,7 @@ class LossWatch(Watcher):
 
     def values(self) -> tuple[float, ...]:
         """One loss for each update so far."""
-        return tuple(float(value) for value in self._updates)
+        return self._earlier + tuple(float(value) for value in self._updates)
 
 
 class SupervisionWatch(Watcher):
@@ -50,7 +52,8 @@ class SupervisionWatch(Watcher):
     loss function brought it about.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: Beginning = NOTHING) -> None:
+        self._earlier = beginning.supervised_tokens
         self._pending: list[Tensor | None] = []
         self._updates: list[list[Tensor | None]] = []
 
@@ -79,7 +82,7 @@ class SupervisionWatch(Watcher):
 
     def counts(self) -> tuple[int | None, ...]:
         """Supervised positions of each update so far; None where a forward pass showed no logits."""
-        return tuple(_total(update) for update in self._updates)
+        return self._earlier + tuple(_total(update) for update in self._updates)
 
 
 def _total(counts: Sequence[Tensor | None]) -> int | None:

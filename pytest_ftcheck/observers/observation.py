@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..isolation import evaluation_mode, preserved_generators
 from ..run import Losses, Optimizer, Parameters, Timing
 from .batches import BatchWatch
+from .beginning import NOTHING, Beginning
 from .clock import StepClock
 from .events import Events, Watcher
 from .loss import LossWatch, SupervisionWatch
@@ -21,26 +23,40 @@ if TYPE_CHECKING:
 
 
 class Evaluations(Watcher):
-    """Takes the evaluation loss after chosen updates, without a trace in the training."""
+    """Takes the evaluation loss after chosen updates, and that on source data before the first one too, without a trace
+    in the training.
+    """
 
-    def __init__(self, evaluate: Callable[[], float], at: Sequence[int], clock: StepClock) -> None:
-        self._evaluate, self._at, self._clock = evaluate, frozenset(at), clock
-        self._updates = 0
+    def __init__(
+        self,
+        evaluate: Callable[[], float],
+        at: Sequence[int],
+        clock: StepClock,
+        beginning: Beginning = NOTHING,
+        on_source: Callable[[], float] | None = None,
+    ) -> None:
+        self._evaluate, self._at, self._clock, self._on_source = evaluate, frozenset(at), clock, on_source
+        self._updates = beginning.updates
         self.events: Events | None = None
-        self.losses: list[tuple[int, float]] = []
+        self.losses, self.source = list(beginning.evaluations), list(beginning.source)
+
+    def update_begins(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._on_source is not None and not self.source:
+            self.source.append((0, self._loss(self._on_source)))
 
     def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
         self._updates += 1
         if self._updates in self._at:
-            self.take(self._updates)
+            self.losses.append((self._updates, self._loss(self._evaluate)))
+            if self._on_source is not None:
+                self.source.append((self._updates, self._loss(self._on_source)))
         self._clock.restart()
 
-    def take(self, step: int) -> None:
-        """Evaluate now, as the state after ``step`` updates."""
+    def _loss(self, evaluate: Callable[[], float]) -> float:
         assert self.events is not None
         assert self.events.model is not None
         with self.events.muted(), preserved_generators(), evaluation_mode(self.events.model):
-            self.losses.append((step, float(self._evaluate())))
+            return float(evaluate())
 
 
 class Observation:
@@ -52,19 +68,27 @@ class Observation:
         evaluate: Callable[[], float] | None = None,
         evaluate_at: Sequence[int] = (),
         besides: Sequence[Watcher] = (),
+        first: Sequence[Watcher] = (),
+        beginning: Beginning = NOTHING,
+        on_source: Callable[[], float] | None = None,
     ) -> None:
-        """``besides`` watch too; the step times leave out what they do at the end of an update."""
-        self._loss = LossWatch()
-        self._supervision = SupervisionWatch()
-        self._batches = BatchWatch()
-        self._parameters = ParameterWatch(steps)
-        self._optimizers = OptimizerWatch()
-        self._clock = StepClock()
-        self._evaluations = Evaluations(evaluate or (lambda: float("nan")), evaluate_at, self._clock)
+        """``evaluate`` and ``on_source`` give the losses on evaluation and source data. ``besides`` watch too; the step
+        times leave out what they do at the end of an update. ``first`` watch before all others. ``beginning`` is what
+        was seen of the same training before it was interrupted.
+        """
+        self._beginning = beginning
+        self._loss = LossWatch(beginning)
+        self._supervision = SupervisionWatch(beginning)
+        self._batches = BatchWatch(beginning)
+        self._parameters = ParameterWatch(steps, beginning)
+        self._optimizers = OptimizerWatch(beginning)
+        self._clock = StepClock(beginning)
+        evaluate = evaluate or (lambda: float("nan"))
+        self._evaluations = Evaluations(evaluate, evaluate_at, self._clock, beginning, on_source)
         # The clock stops first at the end of an update and starts again last, so that it times no other watcher's work
         # there; the parameters are looked at before the optimizer changes them.
         watchers = [self._clock, self._loss, self._supervision, self._batches, self._parameters, self._optimizers]
-        self.events = Events([*watchers, *besides, self._evaluations])
+        self.events = Events([*first, *watchers, *besides, self._evaluations])
         self._evaluations.events = self.events
 
     @property
@@ -76,6 +100,32 @@ class Observation:
         """The loss of the last update so far, on its device."""
         return self._loss.latest
 
+    def leave_out(self) -> None:
+        """The update that is under way is not timed: more happens in it than training."""
+        self._clock.leave_out()
+
+    @property
+    def resumed(self) -> tuple[int, ...]:
+        """The updates after which the training went on from a checkpoint."""
+        begun = self._beginning.updates
+        return (*self._beginning.resumed, begun) if begun else ()
+
+    def so_far(self) -> Beginning:
+        """All that has been seen, to go on from; between two updates, before the next one's first forward pass."""
+        return dataclasses.replace(
+            self._parameters.so_far(),
+            updates=self.updates,
+            losses=self._loss.values(),
+            supervised_tokens=self._supervision.counts(),
+            evaluations=tuple(self._evaluations.losses),
+            source=tuple(self._evaluations.source),
+            samples_s=self._clock.seconds(),
+            optimizers=self._optimizers.records(),
+            checksums=self._batches.checksums(),
+            tokens=self._batches.tokens,
+            resumed=self.resumed,
+        )
+
     @property
     def loss(self) -> Losses:
         return Losses(
@@ -83,6 +133,7 @@ class Observation:
             eval=tuple(self._evaluations.losses),
             supervised_tokens=self._supervision.counts(),
             batches=self._batches.digest(),
+            source=tuple(self._evaluations.source),
         )
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ..run import Optimizer, OptimizerGroup
+from .beginning import NOTHING, Beginning
 from .events import Watcher
 
 if TYPE_CHECKING:
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 class OptimizerWatch(Watcher):
     """Records the groups of each optimizer at its first step, and their learning rates at every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: Beginning = NOTHING) -> None:
+        self._earlier = beginning.optimizers
         self._model: nn.Module | None = None
         self._names: dict[int, str] = {}
         # Kept alive by the reference: an id is only unique while its object lives.
@@ -44,6 +47,9 @@ class OptimizerWatch(Watcher):
 
     def records(self) -> tuple[Optimizer, ...]:
         """One record for each optimizer, in the order of their first steps."""
+        return joined(self._earlier, self._of_now())
+
+    def _of_now(self) -> tuple[Optimizer, ...]:
         return tuple(
             Optimizer(
                 name=type(optimizer).__name__,
@@ -54,3 +60,20 @@ class OptimizerWatch(Watcher):
             )
             for key, optimizer in self._seen.items()
         )
+
+
+def joined(earlier: tuple[Optimizer, ...], later: tuple[Optimizer, ...]) -> tuple[Optimizer, ...]:
+    """The optimizers of a training in two parts; those of the second part go on where their like of the first ended."""
+    if [_form(one) for one in earlier] != [_form(one) for one in later]:
+        return earlier + later
+    return tuple(
+        Optimizer(
+            one.name,
+            tuple(dataclasses.replace(a, lr=a.lr + b.lr) for a, b in zip(one.groups, other.groups, strict=True)),
+        )
+        for one, other in zip(earlier, later, strict=True)
+    )
+
+
+def _form(optimizer: Optimizer) -> tuple[object, ...]:
+    return optimizer.name, *((group.parameters, group.weight_decay) for group in optimizer.groups)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..distributed.world import in_parts, local
 from ..run import ParameterTensor
 from ..theory.parameters import base_name
+from .beginning import NOTHING, Beginning
 from .events import Watcher
 
 if TYPE_CHECKING:
@@ -23,14 +24,15 @@ class ParameterWatch(Watcher):
     and the last (``steps``); in between it costs nothing.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, beginning: Beginning = NOTHING) -> None:
         self._steps = steps
-        self._updates = 0
+        self._updates = beginning.updates
         self._model: nn.Module | None = None
-        self._before: dict[str, str] = {}
-        self._trainable: dict[str, bool] = {}
+        self._before = dict(beginning.before)
+        self._trainable = dict(beginning.trainable)
         self._optimized: set[int] = set()
-        self._with_gradient: set[str] = set()
+        self._optimized_earlier = frozenset(beginning.optimized)
+        self._with_gradient = set(beginning.with_gradient)
 
     def attached(self, model: nn.Module) -> None:
         self._model = model
@@ -59,6 +61,17 @@ class ParameterWatch(Watcher):
             if name not in self._with_gradient and gradient is not None and bool(local(gradient).any()):
                 self._with_gradient.add(name)
 
+    def so_far(self) -> Beginning:
+        """What has been seen of the parameters, to go on from."""
+        names = self._model.named_parameters() if self._model is not None else ()
+        optimized = {name for name, p in names if id(p) in self._optimized} | self._optimized_earlier
+        return Beginning(
+            before=dict(self._before),
+            trainable=dict(self._trainable),
+            optimized=tuple(sorted(optimized)),
+            with_gradient=tuple(sorted(self._with_gradient)),
+        )
+
     def tensors(self) -> tuple[ParameterTensor, ...]:
         """Every parameter, tied ones once; to be called when training is over."""
         if self._model is None:
@@ -70,7 +83,7 @@ class ParameterWatch(Watcher):
                 shape=tuple(parameter.shape),
                 dtype=str(parameter.dtype).removeprefix("torch."),
                 trainable=self._trainable.get(name, parameter.requires_grad),
-                optimized=id(parameter) in self._optimized,
+                optimized=id(parameter) in self._optimized or name in self._optimized_earlier,
                 gradient=name in self._with_gradient,
                 moved=name in self._before and digest(parameter) != self._before[name],
             )

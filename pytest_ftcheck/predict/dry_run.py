@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..building import build_job
 from ..environment import versions
 from ..errors import PredictionError, TrainingError
-from ..execution import MEMORY_STEPS, build_job, train_job
+from ..execution import MEMORY_STEPS, train_job
 from ..failures import wrong_number_of_updates
 from ..isolation import preserved_settings
 from ..observers.batches import input_tokens

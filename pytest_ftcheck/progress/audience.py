@@ -42,8 +42,10 @@ def dismiss(audience: Audience) -> None:
 
 
 @contextlib.contextmanager
-def training(what: str, steps: int) -> Iterator[list[ProgressWatch]]:
-    """A training of ``steps`` updates in the body, which is to be seen by the watcher; none where nobody is told."""
+def training(what: str, steps: int, done: int = 0) -> Iterator[list[ProgressWatch]]:
+    """A training of ``steps`` updates in the body, of which ``done`` were made before; it is to be seen by the watcher
+    (none where nobody is told).
+    """
     audience = _present()
     if audience is None:
         yield []
@@ -55,7 +57,7 @@ def training(what: str, steps: int) -> Iterator[list[ProgressWatch]]:
         audience.tell(State(what, test, TRAINS, _elapsed_s(test), step, steps, loss, left_s))
 
     try:
-        yield [ProgressWatch(steps, tell)]
+        yield [ProgressWatch(steps, tell, done)]
     finally:
         audience.ended()
 

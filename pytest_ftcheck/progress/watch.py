@@ -23,10 +23,10 @@ class ProgressWatch(Watcher):
     ``latest`` gives the loss of the update that has just ended, where somebody has it.
     """
 
-    def __init__(self, steps: int, tell: Callable[[int, float | None, float | None], None]) -> None:
+    def __init__(self, steps: int, tell: Callable[[int, float | None, float | None], None], done: int = 0) -> None:
         self.latest: Callable[[], Tensor | None] = lambda: None
         self._steps, self._tell = steps, tell
-        self._step = 0
+        self._step = self._done = done
         self._first_s = 0.0
         self._due_s = time.monotonic() + EVERY_S
         self._reading = LossReading()
@@ -34,7 +34,7 @@ class ProgressWatch(Watcher):
     def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
         self._step += 1
         now_s = time.monotonic()
-        if self._step == 1:
+        if self._step == self._done + 1:
             # The first update compiles and allocates, and says little about the others.
             self._first_s = now_s
         if now_s >= self._due_s:
@@ -43,7 +43,8 @@ class ProgressWatch(Watcher):
 
     def _left_s(self, now_s: float) -> float | None:
         left = self._steps - self._step
-        return (now_s - self._first_s) / (self._step - 1) * left if self._step > 1 and left > 0 else None
+        timed = self._step - self._done - 1
+        return (now_s - self._first_s) / timed * left if timed > 0 and left > 0 else None
 
 
 class LossReading:

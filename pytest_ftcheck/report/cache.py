@@ -37,6 +37,9 @@ def information(folder: Path, limit_bytes: int | None) -> list[str]:
     if entries:
         first, last = _date(entries[0].used_at_s), _date(entries[-1].used_at_s)
         lines.append(f"  last used: {first} (the first to go) to {last}")
+    if unfinished := kept.unfinished():
+        held = size(sum(entry.size_bytes for entry in unfinished))
+        lines.append(f"  interrupted, with checkpoints to go on from: {_runs(len(unfinished))}, {held} besides")
     if busy:
         lines.append(f"  being trained now: {len(busy)}")
     return lines
@@ -45,7 +48,8 @@ def information(folder: Path, limit_bytes: int | None) -> list[str]:
 def cleared(folder: Path) -> list[str]:
     """Remove what is kept in ``folder``, and say what that was."""
     removed = CacheFolder(folder).clear()
-    lines = [f"ftcheck: {_runs(removed.runs)} ({size(removed.size_bytes)}) removed from {folder}"]
+    besides = f" and checkpoints of {removed.unfinished} that were interrupted" if removed.unfinished else ""
+    lines = [f"ftcheck: {_runs(removed.runs)}{besides} ({size(removed.size_bytes)}) removed from {folder}"]
     if removed.in_training:
         lines.append(f"  left: {len(removed.in_training)} that a live process is training")
     return lines

@@ -50,6 +50,7 @@ def recipe_lines(arms: list[Arm]) -> list[str]:
     title = f"{first.recipe}: {first.steps} steps of {first.batch_size * first.accumulation} rows, seeds {seeds}, "
     lines = [title + f"{first.environment.device}, {first.dtype}"]
     lines += [f"  {arm[0].declaration}" for arm in arms]
+    lines += [f"  {run.title}, seed {run.seed}: {_resumed(run)}" for arm in arms for run in arm if run.resumed]
     lines += _table(arms)
     if arms[0][0].method == "full":
         lines += [line for arm in arms[1:] for line in _comparison(arms[0], arm)]
@@ -119,6 +120,10 @@ def _comparison(full: Arm, other: Arm) -> list[str]:
             continue
         lines.append(f"    {order.reason}")
     return lines
+
+
+def _resumed(run: Run) -> str:
+    return f"interrupted, and resumed after update {', '.join(map(str, run.resumed))}"
 
 
 def _deviation_lines(arm: Arm) -> list[str]:

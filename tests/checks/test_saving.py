@@ -76,7 +76,7 @@ def test_an_adapter_loaded_onto_an_adapted_model_is_found() -> None:
     def load(folder: Path) -> Any:
         from safetensors.torch import load_file
 
-        from pytest_ftcheck.execution import adapted_model
+        from pytest_ftcheck.building import adapted_model
 
         model = adapted_model(lora_recipe(), "lora", 0)
         model.load_state_dict(load_file(folder / "adapter_model.safetensors"), strict=False)

@@ -34,7 +34,7 @@ def note(what: str, run: str) -> None:
     os.close(handle)
 
 
-def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> Run:
+def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str, unfinished: object) -> Run:
     note("started", f"{method}-{seed}")
     end = time.monotonic() + 600
     while (PLACE / f"hold-{method}-{seed}").exists() and time.monotonic() < end:

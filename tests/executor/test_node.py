@@ -32,7 +32,7 @@ def no_model() -> object:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings that are moments."""
 
-    def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str) -> Run:
+    def execute(recipe: Recipe, method: str, seed: int, steps: int, device: str, unfinished: object) -> Run:
         TRAINED.append(seed)
         if recipe.name == "broken":
             raise TrainingError("full: broken")

@@ -16,7 +16,8 @@ from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from pytest_ftcheck import Recipe
-from pytest_ftcheck.execution import MEMORY_STEPS, build_job, train_job
+from pytest_ftcheck.building import build_job
+from pytest_ftcheck.execution import MEMORY_STEPS, train_job
 from pytest_ftcheck.isolation import preserved_settings
 from pytest_ftcheck.observers.events import Events, Watcher
 

@@ -211,3 +211,11 @@ def test_a_run_that_was_retried_is_told_of_whichever_seed_it_is_of() -> None:
     text = "\n".join(summary([pair.fulls[0], retried, pair.fulls[2], *pair.loras]).lines)
     assert "full, seed 1: trained with another batch than declared: batch_size 4 -> 2" in text
     assert "not of the same batches: updates of full were 2 rows x 4 and 4 rows x 2, of LoRA 4 rows x 2" in text
+
+
+def test_a_run_that_was_resumed_is_told_of_whichever_seed_it_is_of() -> None:
+    pair = a_pair()
+    resumed = dataclasses.replace(pair.loras[1], resumed=(20, 40))
+    told = [line for line in summary([*pair.fulls, pair.loras[0], resumed]).lines if "resumed" in line]
+    assert told == [f"  {resumed.title}, seed 1: interrupted, and resumed after update 20, 40"]
+    assert "resumed" not in "\n".join(summary([*pair.fulls, *pair.loras]).lines)

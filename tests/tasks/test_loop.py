@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pytest_ftcheck import Job
-from pytest_ftcheck.execution import build_job
+from pytest_ftcheck.building import build_job
 from pytest_ftcheck.tasks import loop
 from pytest_ftcheck.tasks.instruction import instruction_recipe
 

@@ -24,8 +24,9 @@ from transformers import (
 )
 
 from pytest_ftcheck import Full, LoRA, Peft
+from pytest_ftcheck.building import build_job
 from pytest_ftcheck.errors import RecipeError
-from pytest_ftcheck.execution import build_job, train_job
+from pytest_ftcheck.execution import train_job
 from pytest_ftcheck.methods import Method
 from pytest_ftcheck.observers.events import Events
 from pytest_ftcheck.observers.flops import flops_of_update

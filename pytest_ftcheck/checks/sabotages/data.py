@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...building import rows_of
 from ...errors import NotApplicable
-from ...execution import rows_of
 from ..check import Sabotage
 from .targets import with_targets
 from .wrapping import around_training, forward_inputs, patched

@@ -98,8 +98,8 @@ def _lost(recipe: Recipe) -> Recipe:
 
 
 def _short_window_divided_in_full(recipe: Recipe) -> Recipe:
+    from ...building import rows_of
     from ...evidence.few import first
-    from ...execution import rows_of
 
     rows = rows_of(_accumulating(recipe), "train_data")
     if hasattr(rows, "__len__"):

@@ -23,8 +23,8 @@ def adapted_by(recipe: Recipe, kind: str) -> nn.Module:
     """The recipe's model under its first method of ``kind`` ("full" or "adapter"), built anew. NotApplicable where it
     declares none, or its adapter is put on by the training itself.
     """
+    from ...building import adapted_model
     from ...evidence.evidence import adapters
-    from ...execution import adapted_model
     from ...methods import Full
 
     names = [n for n, method in recipe.declared_methods.items() if isinstance(method, Full) == (kind == "full")]

@@ -32,7 +32,7 @@ class Reordered(Sequence[Any]):
 
 def reorderable(recipe: Recipe) -> Recipe:
     """``recipe``, if its rows are a plain sequence. Raises NotApplicable where they have an interface of their own."""
-    from ...execution import rows_of
+    from ...building import rows_of
 
     rows = rows_of(recipe, "train_data")
     if hasattr(rows, "column_names") or not (hasattr(rows, "__len__") and hasattr(rows, "__getitem__")):

@@ -147,7 +147,7 @@ def loading(recipe: Recipe, change: Callable[[nn.Module], None]) -> Recipe:
     def _load_adapter(folder: Path) -> nn.Module:
         from peft import PeftModel
 
-        from ...execution import base_model
+        from ...building import base_model
 
         found = sorted(folder.rglob("adapter_config.json"))[0].parent
         return PeftModel.from_pretrained(base_model(recipe, 0), str(found), is_trainable=True)

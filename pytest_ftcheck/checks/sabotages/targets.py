@@ -62,7 +62,7 @@ def probe(recipe: Recipe, context: Callable[[nn.Module], contextlib.AbstractCont
     """Take the loss of one batch of ``recipe`` in ``context(model)``; False where its batches are made in its loop."""
     import torch
 
-    from ...execution import rows_of
+    from ...building import rows_of
     from ...isolation import preserved_settings
     from ...training import collate, model_loss
 

@@ -63,7 +63,7 @@ def test_no_health_check_and_no_deadline_fails(layers: Callable[[], SearchStrate
 
 @pytest.mark.parametrize("layers", LAYERS, ids=lambda one: one.__name__)
 def test_a_layer_is_drawn_in_less_than_five_milliseconds(layers: Callable[[], SearchStrategy[Any]]) -> None:
-    """Of this process alone, hypothesis's own part included: about 2 ms. The best of three, because cores are shared."""
+    """Of this process alone, hypothesis's own part included: about 2 ms. The best of three: cores are shared."""
     strategy = layers()
     drawn(strategy)
     assert min(seconds_of_one(strategy) for _ in range(3)) < 0.005
