@@ -20,6 +20,8 @@ def cluster() -> Iterator[Any]:
         # What a process of a node inherits; its own copy of the project it gets from Ray.
         patch.setenv("PYTHONPATH", search_path())
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray gives way to everything else on its machine: on one that is shared a second then takes minutes.
+        patch.setenv("RAY_worker_niceness", "0")
         patch.delenv("RAY_ADDRESS", raising=False)
         started = Cluster(initialize_head=True, head_node_args=HEAD)
         yield started, [started.add_node(**NODE)]
