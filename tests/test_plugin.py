@@ -64,6 +64,11 @@ def test_starting_pytest_imports_nothing_heavy_prints_nothing_and_leaves_no_file
     assert list(pytester.path.iterdir()) == []
 
 
+def test_a_session_that_trains_imports_no_ray_unless_it_is_asked_for(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(ft_lora):\n    import sys\n    assert 'ray' not in sys.modules")
+    pytester.runpytest_subprocess(*QUICK, "-p", "no:xdist").assert_outcomes(passed=1)
+
+
 def test_without_a_gpu_marked_tests_are_skipped_with_what_to_do(pytester: pytest.Pytester, no_gpu: None) -> None:
     pytester.makepyfile(GPU_TEST)
     result = pytester.runpytest_inprocess("-m", "gpu", "-rs")

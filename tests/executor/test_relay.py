@@ -28,11 +28,12 @@ class Submissions:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bytes]] = []
-        self.answers = threading.Event()
+        self.is_asked, self.answers = threading.Event(), threading.Event()
         self.error: Exception | None = None
 
     def carry_out(self, task: Task, parcel: bytes) -> Outcome:
         self.asked.append((task.ticket, parcel))
+        self.is_asked.set()
         assert self.answers.wait(30)
         if self.error is not None:
             raise self.error
@@ -72,6 +73,7 @@ def test_a_run_goes_on_when_the_worker_dies_that_has_asked(contact: Contact, sub
     with Client(contact.address, authkey=bytes.fromhex(contact.secret)) as dying:
         dying.send_bytes(TASK.to_json().encode())
         dying.send_bytes(b"request")
+        assert submissions.is_asked.wait(30)
     submissions.answers.set()
     assert contact.carry_out(TASK, b"request").node == "a node"
     assert len(submissions.asked) == 1
