@@ -34,6 +34,7 @@ class Controller:
         self._has_panel = False
         self._history: list[str] = []
         self._failures: list[str] = []
+        self._reports: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect the records, and count the tests marked ``gpu`` that were executed."""
@@ -78,6 +79,8 @@ class Controller:
         if collects_only or was_ended:
             if self._records["proposals"]:
                 self._failures.append("nothing was accepted: the session was interrupted")
+            if not collects_only:
+                self._write_report(session.config)
             return
         if self._settings.require_gpu and not self._executed_on_gpu:
             self._failures.append("--ftcheck-require-gpu: 0 tests marked gpu were executed")
@@ -85,6 +88,7 @@ class Controller:
         self._failures += self._tally.failures(self._settings, session.exitstatus in EMPTY_OR_WELL)
         self._write_accepted()
         self._add_to_history(session.config)
+        self._write_report(session.config)
         if self._failures and session.exitstatus in EMPTY_OR_WELL:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -112,6 +116,19 @@ class Controller:
             self._history = record(self._records["judgements"], self._settings.history, config.rootpath)
         except HistoryError as error:
             self._failures.append(f"--ftcheck-history: {error}")
+
+    def _write_report(self, config: pytest.Config) -> None:
+        if not self._settings.report:
+            return
+        from .errors import ReportError
+        from .report.document.findings import Findings
+        from .report.document.writing import write
+
+        findings = Findings.now(self._records, self._tally.line(), self._failures)
+        try:
+            self._reports = write(findings, self._settings.report, config.invocation_params.dir)
+        except ReportError as error:
+            self._failures.append(f"--ftcheck-report: {error}")
 
     def _nothing_examined(self) -> list[str]:
         if self._settings.sabotage:
@@ -142,10 +159,11 @@ class Controller:
         if self._records["judgements"]:
             from .report.baselines import write_baselines
 
-            write_baselines(terminalreporter, self._records["judgements"])
+            in_report = "md" in (self._settings.report or {})
+            write_baselines(terminalreporter, self._records["judgements"], summarize=not in_report)
         for line in self._records["accepted"]:
             terminalreporter.write_line(f"ftcheck: accepted: {line}", yellow=True)
-        for line in [*self._unshared(), *self._history]:
+        for line in (*self._unshared(), *self._history, *self._reports):
             terminalreporter.write_line(f"ftcheck: {line}")
         if self._records["trials"]:
             from .report.sabotage import write_score

@@ -59,5 +59,9 @@ class ExecutorError(FtcheckError):
     """A run cannot be carried out elsewhere; the message says why, and what to do."""
 
 
+class ReportError(FtcheckError):
+    """A report cannot be written; the message names the place, or what is missing, in one line."""
+
+
 class AcceptanceError(FtcheckError):
     """What is seen cannot become what is declared; the message says why."""

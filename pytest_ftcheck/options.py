@@ -147,10 +147,22 @@ def _place(text: str) -> str | None:
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
+REPORTS = ("html", "md", "json")
 OOM = ("retry", "off")
 EXECUTORS = ("local", "ray")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
+
+
+def _reports(text: str) -> dict[str, str | None]:
+    """Kinds of report, each with its path where one is given."""
+    found: dict[str, str | None] = {}
+    for line in text.splitlines():
+        kind, colon, path = line.strip().partition(":")
+        if kind not in (*REPORTS, "off") or (colon and not path.strip()) or (kind == "off" and colon):
+            raise InvalidValueError(f"{', '.join(REPORTS)}, each with :PATH if you like; off")
+        found[kind] = path.strip() or None
+    return {} if "off" in found else found
 
 
 def _one_of(values: tuple[str, ...]) -> Callable[[str], str | None]:
@@ -202,6 +214,7 @@ OPTIONS = (
     Option("history", "string", _place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
     Option("max-skips", "int", _limit, "Fail if more than N tests that use ftcheck were skipped, or undecided", "N"),
     Option("min-checks", "int", _count, "Fail if fewer than N tests that use ftcheck were executed", "N"),
+    Option("report", "linelist", _reports, "Write a report: html, md or json, and where", "KIND[:PATH]"),
     Option("oom", "string", _one_of(OOM), "After out of memory, try once more with half the batch", values=OOM),
     Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
 )
@@ -239,6 +252,7 @@ class Settings(NamedTuple):
     min_checks: int | None = None
     stale: Literal["error"] | None = None
     oom: Literal["retry"] | None = None
+    report: Mapping[str, str | None] | None = None
 
     @property
     def accepting(self) -> str | None:

@@ -93,6 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _refuse_accepting(config, chosen)
     _refuse_unknown_checks(chosen)
     _refuse_cache(chosen)
+    _refuse_report(chosen)
     config.stash[SESSION] = session = Session(chosen, config.rootpath, guard(config))
     session.make_audience = lambda: _audience(config)
     if chosen.executor != "local":
@@ -189,6 +190,18 @@ def _refuse_cache(chosen: Settings) -> None:
             open_store(chosen.cache_dir)
         except CacheError as error:
             raise pytest.UsageError(f"--ftcheck-cache-dir: {error}") from None
+
+
+def _refuse_report(chosen: Settings) -> None:
+    """End the session where a page is asked for that cannot be made: not after an hour of training."""
+    if "html" in (chosen.report or {}):
+        from .errors import ReportError
+        from .report.document.html import require
+
+        try:
+            require()
+        except ReportError as error:
+            raise pytest.UsageError(f"--ftcheck-report=html: {error}") from None
 
 
 def _refuse_unknown_checks(chosen: Settings) -> None:

@@ -73,7 +73,8 @@ class Tally:
         use = getattr(report, "ftcheck_use", None)
         status = _status(report)
         if use and status:
-            self._fates[key] = Fate(status, use == "gpu", _reason(report))
+            # Skips of checks begin with what the line says already.
+            self._fates[key] = Fate(status, use == "gpu", _reason(report).removeprefix(NOTHING_THERE))
 
     def close(self, selected: Iterable[str]) -> None:
         """Add what there was no report of: ``selected`` are the node ids of all tests that use the plugin."""

@@ -151,39 +151,13 @@ def test_under_slurm_the_gpus_are_those_of_the_job(job: Path) -> None:
     assert {line.split()[3] for line in trained(job)} == {"1"}
 
 
-def test_without_its_gpus_a_job_fails(job: Path) -> None:
-    code, output = outcome(SLURM, CUDA_VISIBLE_DEVICES="")
-    assert code == 1
-    assert "ftcheck: --ftcheck-require-gpu: 0 tests marked gpu were executed" in output
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (("def test_pair", "def check_pair"), "3 tests were executed, at least 4 must be (--ftcheck-min-checks=4)"),
-        (("def test_pair(ft_pair):", "def test_pair(ft_pair): pytest.skip('later');"), "(--ftcheck-max-skips=0)"),
-        (('== "full"', '== "lora"'), "1 failed, 3 passed"),
-    ],
-    ids=["renamed", "skipped", "failed"],
-)
-def test_what_the_page_says_fails_a_job_does(job: Path, change: tuple[str, str], told: str) -> None:
+def test_a_test_that_is_renamed_fails_a_job_as_the_page_says(job: Path) -> None:
     file = job / "test_finetuning.py"
-    file.write_text(TESTS.replace(*change))
-    assert file.read_text() != TESTS
+    file.write_text(TESTS.replace("def test_pair", "def check_pair"))
     (script,) = (step["run"] for step in GITHUB["jobs"]["cpu"]["steps"] if "--ftcheck-" in step.get("run", ""))
     code, output = outcome(script)
     assert code == 1
-    assert told in output
-
-
-def test_gpus_that_others_use_are_left_out_and_with_none_left_the_job_fails(job: Path, machine: Machine) -> None:
-    machine("GPU-a, 81559, 4", "GPU-b, 81559, 70000")
-    code, output = outcome(SLURM)
-    assert code == 0, output
-    assert "ftcheck: GPUs of workers: gw0: GPU-a\n" in output
-    assert "ftcheck: not used: GPU GPU-b: 73.4 GB of 85.5 GB in use" in output
-    machine("GPU-a, 81559, 70000", "GPU-b, 81559, 70000")
-    assert outcome(SLURM)[0] == 1
+    assert "3 tests were executed, at least 4 must be (--ftcheck-min-checks=4)" in output
 
 
 def test_the_signal_before_the_end_of_a_slurm_job_leaves_a_report_and_a_summary(job: Path) -> None:

@@ -36,6 +36,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "min-checks": ("12", 12),
     "stale": ("error", "error"),
     "oom": ("retry", "retry"),
+    "report": ("md:out/report.md", {"md": "out/report.md"}),
     "reason": ("a smaller base model", "a smaller base model"),
 }
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -153,6 +154,7 @@ WRONG = [
     ("seeds", "-1", "a whole number of at least 1"),
     ("cache-dir", " ", "a folder"),
     ("max-skips", "-1", "a whole number of at least 0"),
+    *(("report", text, "html, md, json, each with :PATH if you like; off") for text in ("pdf", "html:", "off:x")),
     ("min-checks", "0", "a whole number of at least 1"),
     ("executor", "slurm", "local, ray"),
     ("cache-size", "much", "a size such as 500MB or 2GiB"),

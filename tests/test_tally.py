@@ -206,7 +206,7 @@ def test_a_check_that_finds_nothing_to_look_at_is_no_skip(pytester: pytest.Pytes
     pytester.makepyfile("import pytest\ndef test_a(ft_device): pytest.skip('not applicable: no adapter')")
     result = pytester.runpytest_inprocess(*QUIET, "--ftcheck-max-skips=0")
     assert result.ret == pytest.ExitCode.OK
-    assert lines_of(result) == ["ftcheck: 0 executed; 1 not applicable: not applicable: no adapter (1)"]
+    assert lines_of(result) == ["ftcheck: 0 executed; 1 not applicable: no adapter (1)"]
 
 
 def test_the_stack_audit_is_ours_though_it_takes_no_fixture(
@@ -222,4 +222,4 @@ def test_the_stack_audit_is_ours_though_it_takes_no_fixture(
 
     monkeypatch.setattr(stack, "subjects", lambda: [Subject()])
     result = pytester.runpytest_inprocess(*QUIET, "--ftcheck-audit=stack")
-    assert lines_of(result)[0] == "ftcheck: 0 executed; 1 not applicable: not applicable: no check was run (1)"
+    assert lines_of(result)[0] == "ftcheck: 0 executed; 1 not applicable: no check was run (1)"

@@ -31,7 +31,8 @@ class Settling(Record):
     end, so this is what so many updates give), ``"falling"`` or ``"unknown"``.
 
     ``decrease`` (nats) is by how much the loss falls while the steps double, and ``most`` its upper limit (one-sided,
-    95 %); NaN where there are too few points. ``law`` is None where none could be fitted.
+    95 %); NaN where there are too few points. ``law`` is None where none could be fitted, or the learning rate changed
+    after its warm-up: the bend of a schedule looks like a floor.
     """
 
     step: int
@@ -50,7 +51,9 @@ class Settling(Record):
 def settling(runs: Sequence[Run], at: int) -> Settling:
     """How the arm of ``runs``, one for each seed, stands after ``at`` updates; later ones are not looked at."""
     curve = mean_curve(runs, at)
-    law = fitted([(step, loss) for step, loss in curve if step > _warm_up(runs[0], at)])
+    warm_up = _warm_up(runs[0], at)
+    steady = _is_steady(rates_of(runs[0])[warm_up:at])
+    law = fitted([(step, loss) for step, loss in curve if step > warm_up]) if steady else None
     decrease, most = _decrease_per_doubling([(s, loss) for s, loss in curve if s * WINDOW >= at])
     state, reason = _state(runs[0], at, decrease, most)
     return Settling(at, statistics.fmean(run.loss.at(at) for run in runs), state, reason, decrease, most, law)
@@ -71,12 +74,16 @@ def _state(run: Run, at: int, decrease: float, most: float) -> tuple[str, str]:
     if math.isnan(most):
         return UNKNOWN, f"fewer than {FEWEST_POINTS} losses from step {math.ceil(at / WINDOW)} on"
     falls = f"{decrease:.2g} nats while the steps double (at most {most:.2g})"
-    window = rates[len(rates) // WINDOW :]
-    if window and min(window) < STEADY * max(window):
+    if not _is_steady(rates[len(rates) // WINDOW :]):
         return FALLING, f"its learning rate is on the way down, which flattens any curve; the loss falls by {falls}"
     if most < PLATEAU:
         return SETTLED, f"the loss falls by {falls}"
     return FALLING, f"the loss falls by {falls}, and {PLATEAU:g} would be a plateau"
+
+
+def _is_steady(rates: Sequence[float]) -> bool:
+    """Whether they are nearly the same throughout; also where none are known."""
+    return not rates or min(rates) >= STEADY * max(rates)
 
 
 def rates_of(run: Run) -> tuple[float, ...]:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..baseline.comparison import Comparison
 from ..baseline.judgement import STATUSES, Judgement
+from . import step_summary
 
 # Tests named in a line each; rows of a table on a page that has limits of its own.
 NAMED, ROWS = 20, 200
 # Stored times warn in every session on a busy machine.
 MOST_WARNINGS = 30
-SUMMARY = "GITHUB_STEP_SUMMARY"
 WORTH_A_ROW = ("failed", "missing", "new", "stale", "warning", "not comparable")
 
 
-def write_baselines(reporter: Any, texts: Sequence[str]) -> None:
+def write_baselines(reporter: Any, texts: Sequence[str], summarize: bool = True) -> None:
     """Write counts for each environment, and a line for what failed, warns, or could not be compared.
 
-    With ``-v`` also one for each metric that passed; with ``-q`` nothing, where everything passed.
+    With ``-v`` also one for each metric that passed; with ``-q`` nothing, where everything passed. ``summarize``: add a
+    table to the summary of the job, where there is one.
     """
     judgements = [Judgement.from_json(text) for text in texts]
-    _add_to_summary(judgements)
+    if summarize:
+        step_summary.add("\n".join(markdown(judgements)) + "\n")
     if reporter.verbosity < 0 and all(judgement.status == "passed" for judgement in judgements):
         return
     reporter.write_sep("=", "ftcheck: baselines")
@@ -81,18 +81,6 @@ def warning_lines(judgements: Sequence[Judgement]) -> list[str]:
         lines += [f"    accept: {judgement.accept}"] if judgement.those("stale") else []
     more = [f"  ... and {len(lines) - MOST_WARNINGS} more lines"] if len(lines) > MOST_WARNINGS else []
     return [*lines[:MOST_WARNINGS], *more]
-
-
-def _add_to_summary(judgements: Sequence[Judgement]) -> None:
-    """Append a table to the summary of the job, where there is one."""
-    path = os.environ.get(SUMMARY)
-    if not path:
-        return
-    try:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write("\n".join(markdown(judgements)) + "\n")
-    except OSError:
-        return  # a summary is an extra; the verdicts are in the log
 
 
 def markdown(judgements: Sequence[Judgement]) -> list[str]:

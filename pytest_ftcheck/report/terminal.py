@@ -53,11 +53,17 @@ def recipe_lines(arms: list[Arm]) -> list[str]:
     lines += [f"  {run.title}, seed {run.seed}: {_resumed(run)}" for arm in arms for run in arm if run.resumed]
     lines += _table(arms)
     if arms[0][0].method == "full":
-        lines += [line for arm in arms[1:] for line in _comparison(arms[0], arm)]
+        lines += [line for arm in arms[1:] for line in compared(arms[0], arm)]
     return lines
 
 
 def _table(arms: list[Arm]) -> list[str]:
+    names, columns = rows_of(arms)
+    return table(["", *names], [[head, *cells] for head, cells in zip(titles(arms), columns, strict=True)])
+
+
+def rows_of(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:
+    """What is told of every arm: the names, and for each arm the cells beside them."""
     rows: list[tuple[str, Callable[[Arm], str]]] = [
         ("parameters", lambda arm: f"{arm[0].parameters.total:,}"),
         ("trainable", lambda arm: f"{arm[0].parameters.trainable:,}"),
@@ -68,18 +74,16 @@ def _table(arms: list[Arm]) -> list[str]:
         ("static memory", lambda arm: size(arm[0].memory.static_bytes)),
         *((f"loss at step {step}", _loss_at(step)) for step in _shown_steps(arms)),
     ]
-    heads = _titles(arms)
-    cells = [[head, *(cell(arm) for _, cell in rows)] for head, arm in zip(heads, arms, strict=True)]
-    return table(["", *(name for name, _ in rows)], cells)
+    return [name for name, _ in rows], [[cell(arm) for _, cell in rows] for arm in arms]
 
 
-def _titles(arms: list[Arm]) -> list[str]:
+def titles(arms: Sequence[Arm]) -> list[str]:
     """Short names of the arms; with the name of the method in front where two would be the same."""
-    titles = [arm[0].title for arm in arms]
-    return [f"{arm[0].method}: {t}" if titles.count(t) > 1 else t for arm, t in zip(arms, titles, strict=True)]
+    short = [arm[0].title for arm in arms]
+    return [f"{arm[0].method}: {t}" if short.count(t) > 1 else t for arm, t in zip(arms, short, strict=True)]
 
 
-def _shown_steps(arms: list[Arm]) -> list[int]:
+def _shown_steps(arms: Sequence[Arm]) -> list[int]:
     horizon = arms[0][0].steps
     return [EARLY_STEP, horizon] if horizon > EARLY_STEP else [horizon]
 
@@ -94,7 +98,7 @@ def _loss_at(step: int) -> Callable[[Arm], str]:
     return cell
 
 
-def _comparison(full: Arm, other: Arm) -> list[str]:
+def compared(full: Arm, other: Arm) -> list[str]:
     """What the two arms, as far as they share seeds, say of each other."""
     for run in (*full, *other):
         if why := objections(run):

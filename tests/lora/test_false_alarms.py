@@ -15,4 +15,4 @@ from .reference_network import NetworkAdapter
 
 @pytest.mark.parametrize("adapter", [WideAdapter(), NetworkAdapter()], ids=lambda one: one.name)
 def test_right_implementations_raise_no_alarm(adapter: Adapter) -> None:
-    assert [verdict.lines() for verdict in alarms(adapter, seed=2026, examples=8)] == []
+    assert [verdict.lines() for verdict in alarms(adapter, seed=2026, examples=3)] == []

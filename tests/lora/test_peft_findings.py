@@ -53,7 +53,8 @@ def test_every_known_defect_is_found_when_it_is_tried_and_else_told(defect: Defe
 @pytest.mark.parametrize("id", all_properties())
 @pytest.mark.filterwarnings("ignore")
 def test_every_property_holds_on_peft(id: str) -> None:
-    for adapter, examples in ((PeftAdapter(), 25), (PeftAdapter(autocast_adapter_dtype=False), 10)):
+    # As many cases as users try, over many seeds: python -m lora.false_alarms.
+    for adapter, examples in ((PeftAdapter(), 8), (PeftAdapter(autocast_adapter_dtype=False), 4)):
         settings = hypothesis.settings(chosen_profile(), max_examples=examples)
         verdict = try_property(property_called(id), adapter, settings=settings)
         assert verdict.status == "passed", verdict.lines()

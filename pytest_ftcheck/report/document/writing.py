@@ -1,0 +1,56 @@
+"""Writing a report to files, and to the summary of a job on GitHub Actions."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...errors import ReportError
+from .. import step_summary
+from .contents import contents
+from .findings import Findings
+from .html import page
+from .markdown import markdown
+
+TITLE = "ftcheck: full fine-tuning and LoRA"
+
+
+def write(findings: Findings, targets: Mapping[str, str | None], folder: Path) -> list[str]:
+    """Write the report as each kind in ``targets``, to its path in ``folder`` (default: ``ftcheck-report.KIND``), and
+    say where. Raises ReportError.
+    """
+    told = []
+    for kind, given in targets.items():
+        path = folder / (given or f"ftcheck-report.{kind}")
+        publish(path, written(findings, kind))
+        told.append(f"report: {path}")
+    if "md" in targets:
+        step_summary.add(written(findings, "md"))
+    return told
+
+
+def written(findings: Findings, kind: str) -> str:
+    """The report as "html", "md" or "json"."""
+    footer = f"{findings.made}, pytest-ftcheck {findings.version}"
+    if kind == "json":
+        return findings.to_json()
+    blocks = contents(findings)
+    return page(blocks, TITLE, footer) if kind == "html" else "\n".join(markdown(blocks, TITLE, footer)) + "\n"
+
+
+def publish(path: Path, text: str) -> None:
+    """The file whole, or as it was before. Raises ReportError."""
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".ftcheck-partial-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(partial).chmod(0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        if partial is not None:
+            Path(partial).unlink(missing_ok=True)
+        raise ReportError(f"{path} cannot be written: {error.strerror or error}") from None

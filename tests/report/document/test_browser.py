@@ -1,0 +1,75 @@
+"""The page in a browser: it draws, fetches nothing, complains of nothing, fits a phone, and a tool finds no barrier."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import a_pair
+
+from pytest_ftcheck.report.document.findings import Findings
+from pytest_ftcheck.report.document.writing import written
+
+playwright: Any = pytest.importorskip("playwright.sync_api", reason="no browser: tox run -e browser")
+axe: Any = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no browser: tox run -e browser")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or os.environ.get("FTCHECK_CHROMIUM")
+if CHROMIUM is None:
+    pytest.skip("chromium is not installed", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of three recipes, one with markup for a name, and of a failed check."""
+    runs = []
+    for number, name in enumerate(("first", "<script>document.title = 'broken'</script>", "third")):
+        pair = a_pair(dict.fromkeys((1, 10, 30, 100), (0.1 * number, 0.1, 0.12)), recipe=name, train=(1.0,) * 100)
+        runs += [run.to_json() for run in (*pair.fulls, *pair.loras)]
+    path: Path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(
+        written(Findings({"runs": runs}, "18 executed: 18 passed", ("it failed",), "today", "0.1.0"), "html")
+    )
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 800, 1280])
+def test_it_draws_fits_fetches_nothing_and_has_no_barrier(browser: Any, address: str, scheme: str, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    complaints: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(address)
+    page.wait_for_selector(".plot svg.main-svg")
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [address]
+    assert page.title() == "ftcheck: full fine-tuning and LoRA"
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    page.close()
+
+
+def test_figures_below_are_drawn_when_they_are_come_to(browser: Any, address: str) -> None:
+    page = browser.new_page(viewport={"width": 800, "height": 600})
+    page.goto(address)
+    page.wait_for_selector(".plot svg.main-svg")
+    assert 0 < page.locator(".plot:has(svg.main-svg)").count() < 6
+    page.keyboard.press("End")
+    page.wait_for_function("document.querySelectorAll('.plot').length === 6")
+    page.locator(".plot").last.scroll_into_view_if_needed()
+    page.wait_for_selector(".plot:has(svg.main-svg) >> nth=-1")
+    page.close()
