@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from .content import package_digest
@@ -99,8 +100,9 @@ def _text(path: Path) -> str:
         return ""
 
 
-def environment_key(device: str, threads: int | None) -> dict[str, object]:
-    """What a stored run must agree with to stand for a new one; needs no torch.
+def environment_key(device: str, threads: int | None, gpu_names: Sequence[str] | None = None) -> dict[str, object]:
+    """What a stored run must agree with to stand for a new one; needs no torch. ``gpu_names``: of the machines that may
+    make the run, where that is not this one.
 
     Where the recipe leaves the number of CPU threads open, everything that torch takes it from counts: sums are
     divided among threads, so another number gives other bits.
@@ -112,10 +114,16 @@ def environment_key(device: str, threads: int | None) -> dict[str, object]:
     }
     return {
         "device": device.split(":")[0],
-        # A GPU's name is asked of torch only by runs on a GPU, which have loaded it anyway.
-        "device_name": current_environment(device).device_name if device.startswith("cuda") else platform.machine(),
+        "device_name": _device_names(device, gpu_names),
         "python": platform.python_version(),
         "versions": versions(),
         "package": package_digest(),
         "threads": threads if threads is not None else open_threads,
     }
+
+
+def _device_names(device: str, gpu_names: Sequence[str] | None) -> object:
+    if not device.startswith("cuda"):
+        return platform.machine()
+    # A GPU's name is asked of torch only by runs on a GPU, which have loaded it anyway.
+    return current_environment(device).device_name if gpu_names is None else list(gpu_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .errors import RecipeError
@@ -17,10 +18,19 @@ if TYPE_CHECKING:
 
 
 class RunFactory:
-    """Trains ``recipe`` when called: ``ft_run("lora")``, ``ft_run("full", seed=2)``, ``ft_run("lora", steps=50)``."""
+    """Trains ``recipe`` when called: ``ft_run("lora")``, ``ft_run("full", seed=2)``, ``ft_run("lora", steps=50)``.
+    ``gpus()`` is how many the test has that calls.
+    """
 
-    def __init__(self, recipe: Recipe, device: str, runner: Runner, settings: Settings) -> None:
-        self.recipe, self.device, self._runner = recipe, device, runner
+    def __init__(
+        self,
+        recipe: Recipe,
+        device: str,
+        runner: Runner,
+        settings: Settings,
+        gpus: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self.recipe, self.device, self._runner, self._gpus = recipe, device, runner, gpus
         self.steps = settings.steps or recipe.steps
         self.seeds = settings.seeds or recipe.seeds
 
@@ -68,4 +78,4 @@ class RunFactory:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise RecipeError(f"ft_run(..., {name}={value!r}); allowed: a whole number of at least {least}")
         self.recipe.method(method)
-        return Request(self.recipe, method, seed, steps, self.device)
+        return Request(self.recipe, method, seed, steps, self.device, self._gpus())

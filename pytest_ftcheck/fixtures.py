@@ -72,7 +72,10 @@ def ft_device(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="module")
 def ft_run(
-    ft_recipe: Any, ft_device: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    ft_recipe: Any,
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> RunFactory:
     """Factory: ``ft_run("full" | "lora" | name, seed=0, steps=None)`` trains, once, and returns the ``Run``."""
     from .factory import RunFactory
@@ -85,7 +88,9 @@ def ft_run(
         base = tmp_path_factory.getbasetemp()
         return (base.parent if on_worker else base) / "ftcheck-runs"
 
-    return RunFactory(ft_recipe, ft_device, session.runner(shared_folder), session.settings)
+    # That of another machine says nothing about the device of this one, which may be missing.
+    device = session.remote.device() if session.remote else request.getfixturevalue("ft_device")
+    return RunFactory(ft_recipe, device, session.runner(shared_folder), session.settings, lambda: session.gpus)
 
 
 @pytest.fixture(scope="module")

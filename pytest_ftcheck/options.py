@@ -149,6 +149,7 @@ SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
 REPORTS = ("html", "md", "json")
 OOM = ("retry", "off")
+EXECUTORS = ("local", "ray")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
@@ -184,6 +185,7 @@ OPTIONS = (
     Option("seeds", "int", _count, "Number of paired seeds, in place of the recipe's", "N"),
     Option("cache-dir", "string", _folder, "Folder or URL in which runs are kept and shared", "DIR"),
     Option("no-cache", "bool", _switch, "Neither read nor keep runs of other sessions"),
+    Option("executor", "string", _one_of(EXECUTORS), "What carries out runs: local, or ray (a cluster)", "NAME"),
     Option("cache-size", "string", _size, "What kept runs may take; those used longest ago go first (1GB)", "SIZE"),
     Option("cache-info", "bool", _switch, "Print what is kept, and end"),
     Option("cache-clear", "bool", _switch, "Remove what is kept, but for what is being trained, and end"),
@@ -227,6 +229,7 @@ class Settings(NamedTuple):
     seeds: int | None = None
     cache_dir: str | None = None
     no_cache: bool = False
+    executor: Literal["local", "ray"] = "local"
     cache_size: int | None = None
     cache_info: bool = False
     cache_clear: bool = False
@@ -288,6 +291,10 @@ def settings(config: pytest.Config) -> Settings:
     chosen = Settings(**{name: value for name, value in given.items() if value is not None})
     if chosen.require_gpu and chosen.device == "cpu":
         raise pytest.UsageError("--ftcheck-require-gpu with --ftcheck-device=cpu: choose one of them")
+    if chosen.executor != "local" and ":" in chosen.device:
+        raise pytest.UsageError(
+            f"--ftcheck-device={chosen.device} with --ftcheck-executor=ray, which chooses the GPU itself: say cuda"
+        )
     if chosen.audit == "stack" and chosen.sabotage:
         raise pytest.UsageError("--ftcheck-sabotage with --ftcheck-audit=stack: choose one of them")
     if chosen.cache_info and chosen.cache_clear:

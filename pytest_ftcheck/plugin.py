@@ -98,6 +98,10 @@ def pytest_configure(config: pytest.Config) -> None:
     _refuse_report(chosen)
     config.stash[SESSION] = session = Session(chosen, config.rootpath, guard(config))
     session.make_audience = lambda: _audience(config)
+    if chosen.executor != "local":
+        from .executor.joining import join
+
+        join(config, session)
     if chosen.audit or chosen.sabotage or chosen.against:
         from .collection import chosen_collection
 
@@ -263,12 +267,17 @@ def pytest_enter_pdb(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``gpu`` where there is none, or fail it where one was promised."""
     marker = item.get_closest_marker("gpu")
+    session = item.config.stash[SESSION]
+    session.gpus = 1
     if marker is not None:
-        from .markers import gpu_need, refuse_without_gpu
+        from .markers import gpu_need, refuse_without_gpu, trains_elsewhere
 
-        need, chosen = gpu_need(item, marker), item.config.stash[SESSION].settings
-        refuse_without_gpu(item, need, chosen)
-        if need.memory_bytes and chosen.device != "cpu" and item.get_closest_marker("skip") is None:
+        need, chosen = gpu_need(item, marker), session.settings
+        session.gpus = need.count
+        remote = session.remote if trains_elsewhere(item) else None
+        refuse_without_gpu(item, need, chosen, remote)
+        limited = need.memory_bytes and chosen.device != "cpu" and remote is None
+        if limited and item.get_closest_marker("skip") is None:
             from .budget import impose
 
             impose(item, need, chosen)

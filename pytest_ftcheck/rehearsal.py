@@ -127,6 +127,8 @@ def flags_of(config: pytest.Config) -> list[str]:
     if config.pluginmanager.hasplugin("xdist"):
         flags += ["-n0"]
     flags += decisive_flags(config)
+    # What is broken is broken in this process, and so is trained in it.
+    flags += ["--ftcheck-executor=local"]
     return [*flags, "--ftcheck-audit=off", "--ftcheck-sabotage=off", "--ftcheck-against=off", "--ftcheck-no-cache"]
 
 

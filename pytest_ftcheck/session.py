@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .baseline.store import BaselineFile
     from .comparison.comparison import Comparison
     from .evidence.evidence import Evidence
+    from .executor.remote import Remote
     from .predict import Gpu, Prediction
     from .progress.audience import Audience
     from .recipe import Recipe
@@ -50,6 +51,9 @@ class Session:
         # Gives who is told of the progress of trainings.
         self.make_audience: Callable[[], Audience | None] = lambda: None
         self._audience: Audience | None = None
+        # Of ``--ftcheck-executor``: what carries out runs in place of this process; and the GPUs of the test at hand.
+        self.remote: Remote | None = None
+        self.gpus = 1
         self._runner: Runner | None = None
         self._baselines: dict[Path, BaselineFile] = {}
         self._audited: Recipe | None = None
@@ -73,6 +77,7 @@ class Session:
                 lambda run: self.fresh["runs"].append(run.to_json()),
                 allowance,
                 lambda title, why: self.fresh["unshared"].append(json.dumps([title, why])),
+                self.remote,
             )
         return self._runner
 
@@ -149,6 +154,8 @@ class Session:
     def close(self) -> None:
         """Let go of everything, and end the processes that were started."""
         self.release()
+        if self._runner is not None:
+            self._runner.close()
         self._predictions.clear()
         if self._audience is not None:
             from .progress.audience import dismiss

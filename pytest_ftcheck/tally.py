@@ -39,7 +39,8 @@ def use_of(item: pytest.Item) -> str | None:
     fixture of the plugin, and being no item of an audit.
     """
     # None when the test has been torn down.
-    device = (getattr(item, "funcargs", None) or {}).get("ft_device")
+    values = getattr(item, "funcargs", None) or {}
+    device = getattr(values.get("ft_run"), "device", None) or values.get("ft_device")
     if item.get_closest_marker("gpu") is not None:
         # If it ran at all: without a GPU it was refused.
         return "cpu" if (device or item.config.stash[SESSION].settings.device) == "cpu" else "gpu"

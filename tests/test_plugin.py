@@ -49,7 +49,7 @@ def test_starting_pytest_imports_nothing_heavy_prints_nothing_and_leaves_no_file
         "import sys, pytest\n"
         "code = pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider'])\n"
         "heavy = {'torch', 'transformers', 'peft', 'numpy', 'scipy', 'accelerate', 'filelock', 'platformdirs'}\n"
-        "heavy |= {'hypothesis', 'safetensors', 'cloudpickle', 'fsspec', 'ruptures', 'jinja2', 'plotly'}\n"
+        "heavy |= {'hypothesis', 'safetensors', 'cloudpickle', 'fsspec', 'ruptures', 'jinja2', 'plotly', 'ray'}\n"
         "ours = sorted(name for name in sys.modules if name.startswith('pytest_ftcheck'))\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)), 'OURS', ours)"
     )
@@ -62,6 +62,11 @@ def test_starting_pytest_imports_nothing_heavy_prints_nothing_and_leaves_no_file
     assert f"HEAVY [] OURS {expected}" in result.stdout
     assert "ftcheck" not in result.stdout.replace("pytest_ftcheck", "")
     assert list(pytester.path.iterdir()) == []
+
+
+def test_a_session_that_trains_imports_no_ray_unless_it_is_asked_for(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(ft_lora):\n    import sys\n    assert 'ray' not in sys.modules")
+    pytester.runpytest_subprocess(*QUICK, "-p", "no:xdist").assert_outcomes(passed=1)
 
 
 def test_without_a_gpu_marked_tests_are_skipped_with_what_to_do(pytester: pytest.Pytester, no_gpu: None) -> None:
