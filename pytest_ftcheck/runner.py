@@ -119,7 +119,7 @@ class Runner:
 
     def quietly(self) -> Runner:
         """One that shares what is stored, and announces nothing."""
-        return Runner(self._store, None, self._allowance)
+        return Runner(self._store, None, self._allowance, executor=self._executor)
 
     def runs(self, requests: Sequence[Request]) -> list[Run]:
         """The runs, in the order of ``requests``. Raises TrainingError for one that shows nothing.
