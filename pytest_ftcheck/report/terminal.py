@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from ..account import deviations, objections
 from ..pair import Pair
 from ..run import Run
+from .curve import sparklines
 from .table import table
 from .units import duration, operations, size
 
+# Of a curve in the table.
+BARS = 12
 # The step at which the project's founding example compared, and so many people do.
 EARLY_STEP = 30
 
@@ -19,11 +23,18 @@ Arm = list[Run]
 
 
 def write_summary(reporter: Any, texts: Sequence[str]) -> None:
-    """Write a table for each recipe among the runs (in JSON), its comparisons, and deviations from declarations."""
-    runs = [Run.from_json(text) for text in dict.fromkeys(texts)]
+    """Write a table for each recipe among the runs (in JSON), its comparisons, and deviations from declarations; with
+    ``-q`` nothing but those.
+    """
+    recipes = group([Run.from_json(text) for text in dict.fromkeys(texts)])
+    quiet = reporter.verbosity < 0
+    if quiet and not any(_deviation_lines(arm) for recipe in recipes for arm in recipe):
+        return
+    # A log has lines of any length; what is wider than a screen is broken where it hurts.
+    width = reporter._tw.fullwidth if reporter.isatty else None
     reporter.write_sep("=", "ftcheck: full fine-tuning and LoRA")
-    for recipe in group(runs):
-        for line in recipe_lines(recipe):
+    for recipe in recipes:
+        for line in [] if quiet else recipe_lines(recipe, width):
             reporter.write_line(line)
         for arm in recipe:
             for line in _deviation_lines(arm):
@@ -43,23 +54,52 @@ def _full_first(arms: dict[tuple[str, str], dict[int, Run]]) -> list[dict[int, R
     return [arms[key] for key in sorted(arms, key=lambda key: key[0] != "full")]
 
 
-def recipe_lines(arms: list[Arm]) -> list[str]:
-    """The table of one recipe and what may be said of its arms."""
+def recipe_lines(arms: list[Arm], width: int | None = None) -> list[str]:
+    """The table of one recipe, below each other in parts where it is wider than ``width``, and what may be said of its
+    arms.
+    """
     first = arms[0][0]
     seeds = ", ".join(str(run.seed) for run in max(arms, key=len))
     title = f"{first.recipe}: {first.steps} steps of {first.batch_size * first.accumulation} rows, seeds {seeds}, "
     lines = [title + f"{first.environment.device}, {first.dtype}"]
     lines += [f"  {arm[0].declaration}" for arm in arms]
     lines += [f"  {run.title}, seed {run.seed}: {_resumed(run)}" for arm in arms for run in arm if run.resumed]
-    lines += _table(arms)
+    lines += _table(arms, width)
     if arms[0][0].method == "full":
         lines += [line for arm in arms[1:] for line in compared(arms[0], arm)]
     return lines
 
 
-def _table(arms: list[Arm]) -> list[str]:
-    names, columns = rows_of(arms)
-    return table(["", *names], [[head, *cells] for head, cells in zip(titles(arms), columns, strict=True)])
+def _table(arms: list[Arm], width: int | None) -> list[str]:
+    names, cells = rows_of(arms)
+    names = ["", *names, "loss, step 1 on"]
+    columns = [[h, *c, curve] for h, c, curve in zip(titles(arms), cells, _curves(arms), strict=True)]
+    lines: list[str] = []
+    while columns:
+        # At least one, however narrow the terminal is.
+        fit = next((n for n in range(len(columns), 1, -1) if _fits(table(names, columns[:n]), width)), 1)
+        lines += table(names, columns[:fit])
+        columns = columns[fit:]
+    return lines
+
+
+def _fits(lines: list[str], width: int | None) -> bool:
+    return width is None or max(map(len, lines)) <= width
+
+
+def _curves(arms: list[Arm]) -> list[str]:
+    """The loss of each arm, a bar for each evaluation, on one logarithmic scale."""
+    measured = [step for step, _ in arms[0][0].loss.curve]
+    steps = [measured[round(i * (len(measured) - 1) / (BARS - 1))] for i in range(BARS)] if measured else []
+    steps = list(dict.fromkeys(steps))
+    return sparklines([[_mean_loss(arm, step) for step in steps] for arm in arms])
+
+
+def _mean_loss(arm: Arm, step: int) -> float:
+    try:
+        return math.fsum(run.loss.at(step) for run in arm) / len(arm)
+    except ValueError:
+        return math.nan
 
 
 def rows_of(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from pytest_ftcheck.run import Flops, Parameters
 
 class Reporter:
     """Takes down what is written."""
+
+    verbosity = 0
+    isatty = False
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -68,6 +72,7 @@ def test_the_table_of_a_pair() -> None:
         "  static memory         1.6 kB       912 B",
         "  loss at step 30            1        0.75",
         "  loss at step 250           1         1.5",
+        "  loss, step 1 on           ▄▄          ▁█",
         "  LoRA r=2 against full: 68 % fewer trainable parameters; full takes 1.75x the static memory, "
         "1.52x the peak memory, 1.25x the FLOPs, 1x the step time",
         f"    {order[0]}",
@@ -219,3 +224,46 @@ def test_a_run_that_was_resumed_is_told_of_whichever_seed_it_is_of() -> None:
     told = [line for line in summary([*pair.fulls, pair.loras[0], resumed]).lines if "resumed" in line]
     assert told == [f"  {resumed.title}, seed 1: interrupted, and resumed after update 20, 40"]
     assert "resumed" not in "\n".join(summary([*pair.fulls, *pair.loras]).lines)
+
+
+class Screen(Reporter):
+    """A terminal of so many columns."""
+
+    isatty = True
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self._tw = types.SimpleNamespace(fullwidth=columns)
+
+
+def test_a_table_that_is_wider_than_the_screen_is_written_in_parts() -> None:
+    arms = [a_run(name, title=f"LoRA of rank {name}", declaration=name) for name in ("8", "16", "32")]
+    texts = [run.to_json() for run in arms]
+    whole, parts, log = Screen(200), Screen(60), Reporter()
+    for reporter in (whole, parts, log):
+        write_summary(reporter, texts)
+    heads = [line for line in parts.lines if line.lstrip().startswith("LoRA of rank")]
+    assert [head.split("  ")[-2:] for head in heads] == [["LoRA of rank 8", "LoRA of rank 16"], ["", "LoRA of rank 32"]]
+    assert max(map(len, parts.lines)) <= 60
+    assert sum("trainable share" in line for line in parts.lines) == 2
+    assert whole.lines == log.lines
+    assert sum("trainable share" in line for line in log.lines) == 1
+
+
+def test_a_screen_that_is_too_narrow_for_anything_has_an_arm_at_a_time() -> None:
+    screen = Screen(10)
+    write_summary(screen, [run.to_json() for run in runs_of(a_pair())])
+    assert sum("trainable share" in line for line in screen.lines) == 2
+
+
+def test_quiet_sessions_have_deviations_only() -> None:
+    sound, other = Reporter(), Reporter()
+    sound.verbosity = other.verbosity = -1
+    pair = a_pair()
+    write_summary(sound, [run.to_json() for run in runs_of(pair)])
+    assert sound.lines == []
+    write_summary(other, [dataclasses.replace(pair.full, retried="batch_size 4 -> 2").to_json()])
+    assert other.lines == [
+        "= ftcheck: full fine-tuning and LoRA",
+        "  full, seed 0: trained with another batch than declared: batch_size 4 -> 2",
+    ]
