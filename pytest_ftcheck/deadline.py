@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -38,7 +39,7 @@ def deadline(seconds: float | None, what: str) -> Iterator[None]:
     def expired(*_: Any) -> None:
         raise _Expired
 
-    with watched(seconds, GRACE_S, what):
+    with watched(seconds, GRACE_S, what), _unraised():
         signal.signal(signal.SIGALRM, expired)
         signal.setitimer(signal.ITIMER_REAL, seconds, max(AGAIN_S, min(seconds, GRACE_S / 3)))
         try:
@@ -52,3 +53,20 @@ def deadline(seconds: float | None, what: str) -> Iterator[None]:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _unraised() -> Iterator[None]:
+    """An alarm that rings in a finaliser, or elsewhere where no error gets out, is told to nobody: it rings again."""
+    before = sys.unraisablehook
+
+    def told(unraisable: Any) -> None:
+        if unraisable.exc_type is not _Expired:
+            before(unraisable)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    finally:
+        if sys.unraisablehook is told:
+            sys.unraisablehook = before

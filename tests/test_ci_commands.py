@@ -32,7 +32,7 @@ from pytest_ftcheck import Recipe, devices, execution, runner
 NAMES = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
 devices.usable_gpus = lambda: devices.Gpus((80 * 10**9,) * len(NAMES), "" if NAMES else "there is no GPU")
 devices.crowd = lambda number, exclusive=False: None
-runner.environment_key = lambda device, threads: {"device": device}
+runner.environment_key = lambda device, threads, gpu_names: {"device": device}
 
 def execute(recipe, method, seed, steps, device, unfinished=None):
     with open("trained.log", "a") as log:

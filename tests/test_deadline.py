@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 
 import pytest
 
+from pytest_ftcheck import deadline as deadline_module
 from pytest_ftcheck.deadline import deadline
 from pytest_ftcheck.errors import TrainingError
 
@@ -30,8 +32,10 @@ def test_errors_of_the_body_come_out_as_they_are() -> None:
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
-def surviving() -> None:
-    """A loop that goes on whatever one of its rounds does."""
+def surviving(first: list[object] | None = None) -> None:
+    """A loop that goes on whatever one of its rounds does, once ``first`` is let go."""
+    if first:
+        first.clear()
     while True:
         try:
             time.sleep(0.01)
@@ -69,3 +73,31 @@ def test_in_another_thread_there_is_no_limit() -> None:
     thread.start()
     thread.join()
     assert ended
+
+
+class Finalised:
+    """Takes its time to go, where no error gets out."""
+
+    def __init__(self, error: type[Exception] | None = None) -> None:
+        self._error = error
+
+    def __del__(self) -> None:
+        if self._error:
+            raise self._error
+        end = time.perf_counter() + 0.4
+        while time.perf_counter() < end:
+            pass
+
+
+def test_an_alarm_that_rings_in_a_finaliser_is_told_to_nobody_and_rings_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
+    monkeypatch.setattr(deadline_module, "AGAIN_S", 0.1)
+    before = sys.unraisablehook
+    with pytest.raises(TrainingError), deadline(0.1, "the training"):
+        surviving([Finalised()])
+    assert told == []
+    with deadline(5, "the training"):
+        Finalised(ZeroDivisionError)
+    assert told == [ZeroDivisionError], "what is not ours is told as ever"
+    assert sys.unraisablehook is before
