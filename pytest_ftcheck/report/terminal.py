@@ -138,16 +138,21 @@ def _loss_at(step: int) -> Callable[[Arm], str]:
     return cell
 
 
+def pair_of(full: Arm, other: Arm) -> Pair | None:
+    """The two arms as far as they share seeds; None where they share none."""
+    seeds = {run.seed for run in full} & {run.seed for run in other}
+    return Pair(*(tuple(run for run in arm if run.seed in seeds) for arm in (full, other))) if seeds else None
+
+
 def compared(full: Arm, other: Arm) -> list[str]:
     """What the two arms, as far as they share seeds, say of each other."""
     for run in (*full, *other):
         if why := objections(run):
             seen = f"{run.title}, seed {run.seed}: {why[0].splitlines()[0]}"
             return [f"  {other[0].title} against full: not compared ({seen})"]
-    seeds = {run.seed for run in full} & {run.seed for run in other}
-    if not seeds:
+    pair = pair_of(full, other)
+    if pair is None:
         return []
-    pair = Pair(*(tuple(run for run in arm if run.seed in seeds) for arm in (full, other)))
     reduction = 100 * (1 - pair.lora.parameters.trainable / pair.full.parameters.trainable)
     fewer = f"{reduction:.4g} % fewer" if reduction >= 0 else f"{-reduction:.4g} % more"
     lines = [

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from ...account import deviations, objections
 from ...errors import ComparisonError
-from ...pair import Pair
 from ...run import Run
 from ...sweeping.sweep import Sweep
 from ..audit import count_lines as count_checks
 from ..baselines import WORTH_A_ROW
 from ..baselines import count_lines as count_baselines
-from ..terminal import EARLY_STEP, Arm, compared, group, rows_of, titles
+from ..terminal import EARLY_STEP, Arm, compared, group, pair_of, rows_of, titles
 from ..units import size
 from .blocks import Bars, Block, Curve, Curves, Heading, Lines, Table, Tone
 from .findings import Findings
@@ -68,10 +67,9 @@ def _recipe(arms: Sequence[Arm], drawn: bool) -> Iterator[Block]:
 
 def _decision(full: Arm, other: Arm) -> Iterator[Block]:
     """What the curves allow to be said; nothing where they allow no comparison, which the lines below the table say."""
-    seeds = {run.seed for run in full} & {run.seed for run in other}
-    if not seeds or any(objections(run) for run in (*full, *other)):
+    pair = pair_of(full, other)
+    if pair is None or any(objections(run) for run in (*full, *other)):
         return
-    pair = Pair(*(tuple(run for run in arm if run.seed in seeds) for arm in (full, other)))
     try:
         choice = pair.decision()
     except ComparisonError as error:
@@ -123,12 +121,9 @@ def _loss_at(run: Run, step: int) -> float | None:
 
 
 def _crossover(full: Arm, other: Arm) -> int | None:
-    seeds = {run.seed for run in full} & {run.seed for run in other}
-    if not seeds:
-        return None
-    pair = Pair(*(tuple(run for run in arm if run.seed in seeds) for arm in (full, other)))
+    pair = pair_of(full, other)
     try:
-        return pair.loss_order().crossover
+        return pair.loss_order().crossover if pair else None
     except ValueError:
         return None
 

@@ -23,11 +23,11 @@ def write(findings: Findings, targets: Mapping[str, str | None], folder: Path) -
     """
     told = []
     for kind, given in targets.items():
-        path = folder / (given or f"ftcheck-report.{kind}")
-        publish(path, written(findings, kind))
+        path, text = folder / (given or f"ftcheck-report.{kind}"), written(findings, kind)
+        publish(path, text)
         told.append(f"report: {path}")
-    if "md" in targets:
-        step_summary.add(written(findings, "md"))
+        if kind == "md":
+            step_summary.add(text)
     return told
 
 
