@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...errors import ReportError
+from ...committed import CommittedFile
+from ...errors import RecordError, ReportError
 from .. import step_summary
 from .contents import contents
 from .findings import Findings
@@ -42,15 +41,7 @@ def written(findings: Findings, kind: str) -> str:
 
 def publish(path: Path, text: str) -> None:
     """The file whole, or as it was before. Raises ReportError."""
-    partial = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".ftcheck-partial-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(partial).chmod(0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
-        raise ReportError(f"{path} cannot be written: {error.strerror or error}") from None
+        CommittedFile(path).write(text)
+    except RecordError as error:
+        raise ReportError(str(error)) from None
