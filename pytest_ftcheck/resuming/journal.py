@@ -33,7 +33,6 @@ class Journal(Watcher):
         self.beginning = note.seen if note else NOTHING
         self._unfinished, self._note = unfinished, note
         self._expected = note.moment if note else None
-        self._updates = self.beginning.updates
         self._checkpoints = Checkpoints(unfinished.output)
         self._model: nn.Module | None = None
         self._between_updates = True
@@ -74,7 +73,7 @@ class Journal(Watcher):
         assert self._seen is not None
         self._between_updates = False
         # What was written since the update before was written after it: it is whole.
-        checkpoint = self._checkpoints.look(self._updates)
+        checkpoint = self._checkpoints.look(self._seen.updates)
         if checkpoint is None and self._expected is None:
             return
         seen = self._seen
@@ -86,15 +85,16 @@ class Journal(Watcher):
         if self._start is None:
             return
         assert self._model is not None
+        assert self._seen is not None
         moment, self._start = self._start.completed(self._model, optimizer), None
         if self._expected is not None:
             different, self._expected = self._expected.different(moment), None
             if different:
-                raise TrainingError(f"update {self._updates + 1} began with other {', '.join(different)} than before")
+                update, what = self._seen.updates + 1, ", ".join(different)
+                raise TrainingError(f"update {update} began with other {what} than before")
         if self._noted is not None:
             self._unfinished.write(*self._noted, moment, opened_so_far())
             self._wrote, self._noted = True, None
 
     def update_ends(self, optimizer: torch.optim.Optimizer) -> None:
-        self._updates += 1
         self._between_updates = True
