@@ -32,6 +32,7 @@ from .fixtures import (
     ft_sweep,
 )
 from .options import Settings, add_options, settings
+from .refusals import refuse, refuse_unknown_checks
 from .session import SESSION, Session
 from .tally import ours, use_of
 
@@ -83,7 +84,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return None
     from .report.catalogue import listing
 
-    _refuse_unknown_checks(chosen)
+    refuse_unknown_checks(chosen)
     print("\n".join(listing(chosen.checks)))
     return 0
 
@@ -92,10 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, so that a bad value ends the session before anything is collected."""
     config.addinivalue_line("markers", GPU)
     chosen = settings(config)
-    _refuse_accepting(config, chosen)
-    _refuse_unknown_checks(chosen)
-    _refuse_cache(chosen)
-    _refuse_report(chosen)
+    refuse(config, chosen)
     config.stash[SESSION] = session = Session(chosen, config.rootpath, guard(config))
     session.make_audience = lambda: _audience(config)
     if chosen.executor != "local":
@@ -107,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(chosen_collection(config, chosen), "ftcheck-collection")
     if not hasattr(config, "workerinput"):
-        _keep_history(config, chosen)
+        _join_benchmarks(config, chosen)
         controller = Controller(config)
         config.pluginmanager.register(controller, "ftcheck-controller")
         config.pluginmanager.register(Crashes(), "ftcheck-crashes")
@@ -155,71 +153,12 @@ def _audience(config: pytest.Config) -> Audience | None:
     return None if display is None else Screen(config, display)
 
 
-def _keep_history(config: pytest.Config, chosen: Settings) -> None:
-    """Refuse a history that cannot be opened; join pytest-benchmark where it saves or compares."""
-    if chosen.history:
-        from .errors import HistoryError
-        from .history.place import Place
-
-        try:
-            Place(chosen.history)
-        except HistoryError as error:
-            raise pytest.UsageError(f"--ftcheck-history: {error}") from None
+def _join_benchmarks(config: pytest.Config, chosen: Settings) -> None:
+    """What is measured joins pytest-benchmark where it saves or compares."""
     if any(config.getoption(name, None) for name in BENCHMARK_OPTIONS):
         from .history.benchmark_session import Joining
 
         config.pluginmanager.register(Joining(config, chosen.device), "ftcheck-benchmark")
-
-
-def _refuse_accepting(config: pytest.Config, chosen: Settings) -> None:
-    """End the session where nothing may be accepted in it; workers were started by one that may."""
-    if not chosen.accepting or hasattr(config, "workerinput"):
-        return
-    from .acceptance import refusal
-
-    why = refusal(chosen, config.rootpath)
-    if why:
-        raise pytest.UsageError(why)
-
-
-def _refuse_cache(chosen: Settings) -> None:
-    """End the session where runs are to be kept at a URL that cannot be opened."""
-    if ":" in (chosen.cache_dir or ""):
-        from .errors import CacheError
-        from .store import open_store
-
-        try:
-            open_store(chosen.cache_dir)
-        except CacheError as error:
-            raise pytest.UsageError(f"--ftcheck-cache-dir: {error}") from None
-
-
-def _refuse_report(chosen: Settings) -> None:
-    """End the session where a page is asked for that cannot be made: not after an hour of training."""
-    if "html" in (chosen.report or {}):
-        from .errors import ReportError
-        from .report.document.html import require
-
-        try:
-            require()
-        except ReportError as error:
-            raise pytest.UsageError(f"--ftcheck-report=html: {error}") from None
-
-
-def _refuse_unknown_checks(chosen: Settings) -> None:
-    if not (chosen.checks or chosen.expected_failures):
-        return
-    from .errors import RecipeError
-    from .parametrize import planned_checks
-
-    try:
-        planned_checks(select=chosen.checks)
-    except RecipeError as error:
-        raise pytest.UsageError(f"--ftcheck-checks: {error}") from None
-    try:
-        planned_checks(expected_failures=chosen.expected_failures)
-    except RecipeError as error:
-        raise pytest.UsageError(f"--ftcheck-expected-failures: {error}") from None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -k

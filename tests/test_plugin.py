@@ -32,7 +32,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 Plugins = tuple[str, ...]
 # The modules of the package that every pytest session imports.
-LIGHT = ("controller", "crashes", "fixtures", "options", "plugin", "scratch", "session", "tally")
+LIGHT = "controller crashes errors fixtures options plugin refusals scratch session tally".split()
 
 
 @pytest.fixture(params=[("-p", "no:xdist", "-p", "no:benchmark"), ("-n", "2")], ids=" ".join)
