@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import AcceptanceError
-from .options import FALSE, Settings
+from .option_values import FALSE
+from .options import Settings
 
 T = TypeVar("T")
 

@@ -9,20 +9,13 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import pytest
 
-TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-# A spread has no meaning for fewer, and little for three.
-FEWEST_REPEATS = 3
-DEVICE = r"auto|cpu|cuda(:\d+)?"  # what devices.resolve_device understands
-
-
-class InvalidValueError(ValueError):
-    """A value that an option does not take; the text says what is allowed."""
+from . import option_values as parse
+from .option_values import InvalidValueError
 
 
 # Named tuples, and patterns compiled when they are needed: together they save every session three milliseconds.
@@ -52,171 +45,80 @@ class Option(NamedTuple):
         return self.ini.upper()
 
 
-def _device(text: str) -> str:
-    if not re.fullmatch(DEVICE, text):
-        raise InvalidValueError("auto, cpu, cuda, cuda:N")
-    return text
-
-
-def _count(text: str) -> int:
-    if not (text.strip().isdigit() and int(text) >= 1):
-        raise InvalidValueError("a whole number of at least 1")
-    return int(text)
-
-
-def _limit(text: str) -> int:
-    if not text.strip().isdigit():
-        raise InvalidValueError("a whole number of at least 0")
-    return int(text)
-
-
-def _repeats(text: str) -> int:
-    if not (text.strip().isdigit() and int(text) >= FEWEST_REPEATS):
-        raise InvalidValueError(f"a whole number of at least {FEWEST_REPEATS}")
-    return int(text)
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in TRUE + FALSE:
-        raise InvalidValueError("true, false")
-    return text.lower() in TRUE
-
-
-def _folder(text: str) -> str:
-    if not text.strip():
-        raise InvalidValueError("a folder")
-    return text
-
-
-def _size(text: str) -> int:
-    from .sizes import bytes_of
-
-    size = bytes_of(text)
-    if size is None:
-        raise InvalidValueError("a size such as 500MB or 2GiB")
-    return size
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d*)?", text.strip()) or float(text) <= 0:
-        raise InvalidValueError("a number of seconds greater than 0")
-    return float(text)
-
-
-def _reason(text: str) -> str:
-    if not text.strip():
-        raise InvalidValueError("why, in a few words")
-    return " ".join(text.split())
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise InvalidValueError("names with commas between them")
-    return names
-
-
-def _reasons(text: str) -> dict[str, str]:
-    return _pairs(text, "check-id: reason")
-
-
-def _limits(text: str) -> dict[str, str]:
-    return _pairs(text, "metric: limit")
-
-
-def _pairs(text: str, form: str) -> dict[str, str]:
-    """Lines ``id: text`` as a dictionary."""
-    pairs = [line.partition(":") for line in text.splitlines() if line.strip()]
-    if not all(colon and id.strip() and reason.strip() for id, colon, reason in pairs):
-        raise InvalidValueError(f"lines of the form '{form}'")
-    return {id.strip(): reason.strip() for id, _, reason in pairs}
-
-
-def _ref(text: str) -> str | None:
-    if not text.strip() or text.startswith("-"):
-        raise InvalidValueError("a branch, tag or commit of git; off")
-    return None if text == "off" else text
-
-
-def _place(text: str) -> str | None:
-    if not text.strip():
-        raise InvalidValueError("a folder, or a URL such as s3://bucket/ci; off")
-    return None if text == "off" else text
-
-
 AUDITS = ("recipe", "stack", "off")
 SABOTAGES = ("report", "strict", "off")
 STALE = ("error", "off")
-REPORTS = ("html", "md", "json")
 OOM = ("retry", "off")
 EXECUTORS = ("local", "ray")
 # Options that decide what a training is, and what it is held to.
 DECISIVE = ("device", "steps", "seeds", "baseline-dir", "tolerance")
 
-
-def _reports(text: str) -> dict[str, str | None]:
-    """Kinds of report, each with its path where one is given."""
-    found: dict[str, str | None] = {}
-    for line in text.splitlines():
-        kind, colon, path = line.strip().partition(":")
-        if kind not in (*REPORTS, "off") or (colon and not path.strip()) or (kind == "off" and colon):
-            raise InvalidValueError(f"{', '.join(REPORTS)}, each with :PATH if you like; off")
-        found[kind] = path.strip() or None
-    return {} if "off" in found else found
-
-
-def _one_of(values: tuple[str, ...]) -> Callable[[str], str | None]:
-    def parse(text: str) -> str | None:
-        if text not in values:
-            raise InvalidValueError(", ".join(values))
-        return None if text == "off" else text
-
-    return parse
-
-
 OPTIONS = (
     Option(
-        "device", "string", _device, "Device that trainings run on; with cpu, tests marked gpu run on the CPU", "DEVICE"
+        "device",
+        "string",
+        parse.device,
+        "Device that trainings run on; with cpu, tests marked gpu run on the CPU",
+        "DEVICE",
     ),
     Option(
-        "require-gpu", "bool", _switch, "Fail, instead of skip, tests marked gpu without one; fail if none was executed"
+        "require-gpu",
+        "bool",
+        parse.switch,
+        "Fail, instead of skip, tests marked gpu without one; fail if none was executed",
     ),
-    Option("steps", "int", _count, "Horizon in optimizer updates, in place of the recipe's", "N"),
-    Option("seeds", "int", _count, "Number of paired seeds, in place of the recipe's", "N"),
-    Option("cache-dir", "string", _folder, "Folder or URL in which runs are kept and shared", "DIR"),
-    Option("no-cache", "bool", _switch, "Neither read nor keep runs of other sessions"),
-    Option("executor", "string", _one_of(EXECUTORS), "What carries out runs: local, or ray (a cluster)", "NAME"),
-    Option("cache-size", "string", _size, "What kept runs may take; those used longest ago go first (1GB)", "SIZE"),
-    Option("cache-info", "bool", _switch, "Print what is kept, and end"),
-    Option("cache-clear", "bool", _switch, "Remove what is kept, but for what is being trained, and end"),
+    Option("steps", "int", parse.count, "Horizon in optimizer updates, in place of the recipe's", "N"),
+    Option("seeds", "int", parse.count, "Number of paired seeds, in place of the recipe's", "N"),
+    Option("cache-dir", "string", parse.folder, "Folder or URL in which runs are kept and shared", "DIR"),
+    Option("no-cache", "bool", parse.switch, "Neither read nor keep runs of other sessions"),
+    Option("executor", "string", parse.one_of(EXECUTORS), "What carries out runs: local, or ray (a cluster)", "NAME"),
     Option(
-        "audit", "string", _one_of(AUDITS), "Run the catalogue of checks on ft_recipe, or on the stack", values=AUDITS
+        "cache-size", "string", parse.size, "What kept runs may take; those used longest ago go first (1GB)", "SIZE"
     ),
-    Option("list-checks", "bool", _switch, "Print the catalogue of checks and end"),
-    Option("checks", "string", _names, "Checks to run, by id or theme, with commas between them", "NAMES"),
-    Option("methods", "string", _names, "Methods to run checks on (default: full,lora)", "NAMES"),
-    Option("expected-failures", "linelist", _reasons, "A check that an audit may fail, and why", "'ID: REASON'"),
-    Option("time-limit", "string", _seconds, "Seconds that a run, or a check's training (300), may take", "SECONDS"),
+    Option("cache-info", "bool", parse.switch, "Print what is kept, and end"),
+    Option("cache-clear", "bool", parse.switch, "Remove what is kept, but for what is being trained, and end"),
+    Option(
+        "audit",
+        "string",
+        parse.one_of(AUDITS),
+        "Run the catalogue of checks on ft_recipe, or on the stack",
+        values=AUDITS,
+    ),
+    Option("list-checks", "bool", parse.switch, "Print the catalogue of checks and end"),
+    Option("checks", "string", parse.names, "Checks to run, by id or theme, with commas between them", "NAMES"),
+    Option("methods", "string", parse.names, "Methods to run checks on (default: full,lora)", "NAMES"),
+    Option("expected-failures", "linelist", parse.reasons, "A check that an audit may fail, and why", "'ID: REASON'"),
+    Option(
+        "time-limit", "string", parse.seconds, "Seconds that a run, or a check's training (300), may take", "SECONDS"
+    ),
     Option(
         "sabotage",
         "string",
-        _one_of(SABOTAGES),
+        parse.one_of(SABOTAGES),
         "Break the recipe in every way that the catalogue knows, and report what notices",
         values=SABOTAGES,
     ),
-    Option("against", "string", _ref, "Compare cost and step time with those of another commit, in turns", "REF"),
-    Option("update", "bool", _switch, "Accept what is seen now as what is declared from now on (not in CI)"),
-    Option("update-new-only", "bool", _switch, "The same for what nothing is declared of yet; the rest is held to"),
-    Option("calibrate", "int", _repeats, "Accept, after N repetitions, with tolerances from their spread", "N"),
-    Option("reason", "string", _reason, "Why what is declared changes; whatever accepts it wants this", "TEXT"),
-    Option("baseline-dir", "string", _folder, "Folder of all baselines, in place of __ftcheck__ beside tests", "DIR"),
-    Option("tolerance", "linelist", _limits, "Tolerance of a metric of baselines: 24 MiB, +0.5 ms", "'METRIC: T'"),
-    Option("history", "string", _place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
-    Option("max-skips", "int", _limit, "Fail if more than N tests that use ftcheck were skipped, or undecided", "N"),
-    Option("min-checks", "int", _count, "Fail if fewer than N tests that use ftcheck were executed", "N"),
-    Option("report", "linelist", _reports, "Write a report: html, md or json, and where", "KIND[:PATH]"),
-    Option("oom", "string", _one_of(OOM), "After out of memory, try once more with half the batch", values=OOM),
-    Option("stale", "string", _one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE),
+    Option("against", "string", parse.ref, "Compare cost and step time with those of another commit, in turns", "REF"),
+    Option("update", "bool", parse.switch, "Accept what is seen now as what is declared from now on (not in CI)"),
+    Option(
+        "update-new-only", "bool", parse.switch, "The same for what nothing is declared of yet; the rest is held to"
+    ),
+    Option("calibrate", "int", parse.repeats, "Accept, after N repetitions, with tolerances from their spread", "N"),
+    Option("reason", "string", parse.reason, "Why what is declared changes; whatever accepts it wants this", "TEXT"),
+    Option(
+        "baseline-dir", "string", parse.folder, "Folder of all baselines, in place of __ftcheck__ beside tests", "DIR"
+    ),
+    Option("tolerance", "linelist", parse.limits, "Tolerance of a metric of baselines: 24 MiB, +0.5 ms", "'METRIC: T'"),
+    Option("history", "string", parse.place, "Add what tests measure to the history in a folder, or at a URL", "PLACE"),
+    Option(
+        "max-skips", "int", parse.limit, "Fail if more than N tests that use ftcheck were skipped, or undecided", "N"
+    ),
+    Option("min-checks", "int", parse.count, "Fail if fewer than N tests that use ftcheck were executed", "N"),
+    Option("report", "linelist", parse.reports, "Write a report: html, md or json, and where", "KIND[:PATH]"),
+    Option("oom", "string", parse.one_of(OOM), "After out of memory, try once more with half the batch", values=OOM),
+    Option(
+        "stale", "string", parse.one_of(STALE), "Fail where what is seen is far better than its baseline", values=STALE
+    ),
 )
 
 

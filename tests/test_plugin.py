@@ -32,7 +32,10 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 Plugins = tuple[str, ...]
 # The modules of the package that every pytest session imports.
-LIGHT = "controller crashes errors fixtures options plugin refusals scratch session tally".split()
+LIGHT = [
+    *("controller", "crashes", "errors", "fixtures", "option_values", "options", "plugin", "refusals", "scratch"),
+    *("session", "tally"),
+]
 
 
 @pytest.fixture(params=[("-p", "no:xdist", "-p", "no:benchmark"), ("-n", "2")], ids=" ".join)
