@@ -87,6 +87,12 @@ class Guide:
         ]
 
     @property
+    def told_of_itself(self) -> list[Trap]:
+        """What the page says is reported of the repository as it is, under its heading on saving and the rest."""
+        section = self.text.partition("\n## Saving, merging, resuming, evaluating\n")[2].partition("\n## ")[0]
+        return [Trap("", "", code) for language, code in BLOCK.findall(section) if language == "text"]
+
+    @property
     def not_seen(self) -> dict[str, str]:
         """Check -> why there is nothing for it to look at in this repository."""
         return dict(NOT_SEEN.findall(self.text.partition("\n## What is not seen\n")[2]))
