@@ -49,10 +49,12 @@ class Full:
 
     @property
     def title(self) -> str:
+        """What tables and curves call it, in a word or two."""
         return "full"
 
     @property
     def label(self) -> str:
+        """The whole declaration in one line, with its learning rate, as it is printed beside results."""
         frozen = f", frozen={list(self.frozen)}" if self.frozen else ""
         return f"Full(lr={self.lr:g}{frozen})"
 
@@ -101,10 +103,12 @@ class LoRA:
 
     @property
     def title(self) -> str:
+        """What tables and curves call it, in a word or two."""
         return f"LoRA r={self.r}"
 
     @property
     def label(self) -> str:
+        """The whole declaration in one line, with its learning rate, as it is printed beside results."""
         targets, parameters = self.target_modules, self.options.get("target_parameters") or ()
         where = targets if isinstance(targets, str) else "+".join((*(targets or ()), *sorted(parameters)))
         extras = [name for name in ("use_rslora", "use_dora") if getattr(self, name)]
@@ -148,13 +152,16 @@ class Peft:
 
     @property
     def title(self) -> str:
+        """What tables and curves call it, in a word or two."""
         return type(self.config).__name__.removesuffix("Config")
 
     @property
     def label(self) -> str:
+        """The whole declaration in one line, with its learning rate, as it is printed beside results."""
         return f"Peft({type(self.config).__name__}, lr={self.lr:g})"
 
     def to_peft(self) -> PeftConfig:
+        """The configuration as it was given."""
         return self.config
 
 

@@ -43,10 +43,12 @@ class Pair(Record):
 
     @property
     def full(self) -> Run:
+        """The full fine-tuning from the first seed."""
         return self.fulls[0]
 
     @property
     def lora(self) -> Run:
+        """The adapter's training from the first seed."""
         return self.loras[0]
 
     @property

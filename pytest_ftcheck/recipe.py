@@ -31,6 +31,9 @@ class Job:
     ``save_steps``, ``eval_steps`` and ``resume_from`` are set by checks that ask for a checkpoint (in ``output_dir``)
     or an evaluation after every so many updates, or to go on from such a checkpoint. A loop that knows none of them
     leaves those checks not applicable. ``Recipe.save_steps`` sets the first and the last for runs.
+
+    ``rank`` says which of ``processes`` this is, where several train together; ``batch_size`` is that of each.
+    ``trainer`` is what a Hugging Face trainer that has trained says of itself, for checks.
     """
 
     model: nn.Module

@@ -39,6 +39,7 @@ class ParameterTensor(Record):
 
     @property
     def size(self) -> int:
+        """How many numbers it holds."""
         return math.prod(self.shape)
 
 
@@ -51,14 +52,17 @@ class Parameters(Record):
 
     @property
     def total(self) -> Count:
+        """How many parameters the model has, an adapter's among them; tied ones count once."""
         return Count(sum(t.size for t in self.tensors), "parameters", self)
 
     @property
     def trainable(self) -> Count:
+        """How many of them require gradients at the first update."""
         return Count(sum(t.size for t in self.tensors if t.trainable), "trainable parameters", self)
 
     @property
     def frozen(self) -> Count:
+        """How many do not."""
         return Count(self.total - self.trainable, "frozen parameters", self)
 
     @property
@@ -134,6 +138,7 @@ class Losses(Record):
 
     @property
     def finite(self) -> bool:
+        """Whether every loss that was taken is a finite number."""
         return all(map(math.isfinite, (*self.train, *(loss for _, loss in (*self.eval, *self.source)))))
 
 
@@ -149,6 +154,7 @@ class Breakdown(Record):
 
     @property
     def total(self) -> int:
+        """Their sum."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.temporaries
 
 
@@ -191,6 +197,7 @@ class Flops(Record):
 
     @property
     def total(self) -> int:
+        """Of all three phases."""
         return self.forward + self.backward + self.optimizer
 
 
@@ -209,6 +216,7 @@ class Timing(Record):
 
     @property
     def tokens_per_s(self) -> float:
+        """Input tokens of an update by its median time; NaN where no tokens were seen."""
         return self.tokens_per_step / self.step_s if self.tokens_per_step else math.nan
 
 

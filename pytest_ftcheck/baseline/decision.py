@@ -29,6 +29,7 @@ class Decision(Record):
 
     @property
     def failed(self) -> bool:
+        """Whether it is a failure; ``"unstable"`` is none, and no pass either."""
         return self.verdict == FAILED
 
     @property

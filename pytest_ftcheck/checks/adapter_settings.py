@@ -50,6 +50,9 @@ def adapters_are_where_declared(evidence: Evidence) -> Iterator[Finding]:
         raise NotApplicable(f"which modules {method.title} adapts by this declaration is not known")
     # Adapters on several parameters of one module are nested, and each is wrapped once more.
     found = {name.removeprefix(PREFIX).replace(".base_layer", "") for name, _ in adapters(evidence.trace.model)}
+    if not found and not hasattr(evidence.trace.model, "peft_config"):
+        # Layers of the user's own; an adapter that was forgotten altogether is found by what trains.
+        raise NotApplicable("no layer of the model is PEFT's; trainable-as-declared counts what trains in each module")
     missing, extra = sorted(meant.keys() - found), sorted(found - meant.keys())
     if missing or extra:
         lines = [f"declared, but not adapted: {first_few(missing)}"] if missing else []

@@ -39,6 +39,7 @@ class Finding(Record):
     evidence: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
+        """The finding as it is printed: summary, evidence, likely cause, remedy."""
         return [
             self.summary,
             *(f"  {line}" for line in self.evidence),

@@ -37,6 +37,7 @@ class Verdict(Record):
 
     @property
     def failed(self) -> bool:
+        """Whether it turns a build red."""
         return self.status in FAILURES
 
     @property

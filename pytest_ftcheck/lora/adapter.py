@@ -37,6 +37,7 @@ class Adapter:
 
     @property
     def name(self) -> str:
+        """What verdicts and test ids call it: the name of its class."""
         return type(self).__name__
 
     # Necessary.

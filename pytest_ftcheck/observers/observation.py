@@ -128,6 +128,7 @@ class Observation:
 
     @property
     def loss(self) -> Losses:
+        """The losses of all updates; the evaluation losses are those that a recipe takes."""
         return Losses(
             train=self._loss.values(),
             eval=tuple(self._evaluations.losses),
@@ -138,14 +139,17 @@ class Observation:
 
     @property
     def parameters(self) -> Parameters:
+        """The model's parameters at the first update, and what became of them."""
         return Parameters(self._parameters.tensors())
 
     @property
     def optimizers(self) -> tuple[Optimizer, ...]:
+        """The optimizers that stepped, with the learning rate of each group in each update."""
         return self._optimizers.records()
 
     @property
     def time(self) -> Timing:
+        """Seconds of each update, and its tokens."""
         tokens = self._batches.tokens / self.updates if self.updates else None
         return Timing(self._clock.seconds(), tokens or None)
 

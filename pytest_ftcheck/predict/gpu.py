@@ -73,6 +73,9 @@ GPUS = {
         ),
     )
 }
+"""The profiles by their names: "h200", "h100", "a100", "l40s", "t4" and "rtx4090", of data sheets, and of the memory
+that drivers report. Another GPU is a ``Gpu`` of your own, or ``dataclasses.replace(GPUS["a100"], ...)``.
+"""
 
 
 def gpu_called(name: str | Gpu) -> Gpu:

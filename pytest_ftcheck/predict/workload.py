@@ -92,6 +92,7 @@ class Workload:
 
     @property
     def method_name(self) -> str:
+        """``"full"`` or ``"lora"``: what the method is called in the recipe that is carried out."""
         return "full" if isinstance(self.method, Full) else "lora"
 
     def recipe(self) -> Recipe:

@@ -21,6 +21,15 @@ def test_a_lost_target_is_named() -> None:
     assert "model.layers.0.mlp.down_proj" in text
 
 
+def test_an_adapter_that_was_forgotten_is_found_by_what_trains_and_no_layers_of_others_are_missed() -> None:
+    """Whether layers of the user's own adapt (docs/guides/custom-lora.md) or nothing does: both are not PEFT's."""
+    found = verdicts(
+        lora_recipe().replace(adapt=lambda model, method: model), "parameters", "adapters-are-where-declared"
+    )
+    assert found["adapters-are-where-declared"].status == "not applicable"
+    assert found["trainable-as-declared"].status == "failed"
+
+
 def test_a_list_an_expression_and_all_linear_are_read_as_peft_reads_them() -> None:
     for targets in (["q_proj"], r".*layers\.1.*\.(q_proj|up_proj)", "all-linear"):
         assert failed(lora_recipe(target_modules=targets), "adapters-are-where-declared") == {}
