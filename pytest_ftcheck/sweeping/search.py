@@ -55,8 +55,7 @@ class Search:
 
     def stages(self, declared: LoRA, full: Full) -> Iterator[tuple[str, list[tuple[str, dict[str, object]]]]]:
         """Each thing that is changed, and its values: what to say of each, and the fields of LoRA."""
-        multiples = [(f"{multiple:g}x full's learning rate", {"lr": multiple * full.lr}) for multiple in self.multiples]
-        yield "learning rate", [*multiples]
+        yield "learning rate", [(f"{one:g}x full's learning rate", {"lr": one * full.lr}) for one in self.multiples]
         ranks = [rank * declared.r for rank in RANKS] if self.ranks is None else self.ranks
         yield "rank", [(f"rank {rank}", {"r": rank}) for rank in ranks]
         yield "targets", [(f"targets {_named(one)}", {"target_modules": one}) for one in self.targets]
@@ -110,7 +109,7 @@ class Trials:
         return any(method == known for known, _ in self._known)
 
     def losses(self, stage: str, tried: Sequence[tuple[LoRA, str]]) -> list[float]:
-        """The losses at the horizon from seed 0, asked for at once; infinite where a training fails, which is told of."""
+        """The losses at the horizon from seed 0, asked for at once. One that fails is told of, and infinite."""
         found = self._runner.outcomes([self._request(method, 0) for method, _ in tried])
         return [self._loss(stage, *one, outcome) for one, outcome in zip(tried, found, strict=True)]
 

@@ -12,9 +12,9 @@ from ..report.table import table
 
 @dataclass(frozen=True)
 class Setting(Record):
-    """One that was tried, from seed 0. ``changed`` says what differs from the one before it that was kept, and ``stage``
-    what kind of thing that is: those of a stage differ in nothing else. ``loss`` (nats) is that at the horizon, and
-    ``failed`` why there is none. ``trainable`` are its parameters.
+    """One that was tried, from seed 0. ``changed`` says what differs from the one before it that was kept, ``stage``
+    what kind of thing that is. ``loss`` (nats) is that at the horizon, and ``failed`` why there is none. ``trainable``
+    are its parameters.
     """
 
     label: str
