@@ -132,7 +132,9 @@ class Controller:
         from .report.document.findings import Findings
         from .report.document.writing import write
 
-        findings = Findings.now(self._records, self._tally.line(), self._failures)
+        findings = Findings.now(
+            self._records, self._tally.line(), self._failures, self._settings, config.stash[SESSION].root
+        )
         try:
             self._reports = write(findings, self._settings.report, config.invocation_params.dir)
         except ReportError as error:

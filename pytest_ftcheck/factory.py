@@ -33,6 +33,8 @@ class RunFactory:
         self.recipe, self.device, self._runner, self._gpus = recipe, device, runner, gpus
         self.steps = settings.steps or recipe.steps
         self.seeds = settings.seeds or recipe.seeds
+        # What it has given out: a report sets predictions beside it.
+        self.given: list[Run] = []
 
     def __call__(self, method: str, seed: int = 0, steps: int | None = None) -> Run:
         """The run of ``method`` ("full", "lora", or a name in ``recipe.methods``) from ``seed``, to ``steps`` updates.
@@ -40,13 +42,16 @@ class RunFactory:
         Raises TrainingError for a run that shows nothing, and RecipeError for what cannot be trained.
         """
         __tracebackhide__ = True
-        return self._runner.run(self._request(method, seed, steps))
+        run = self._runner.run(self._request(method, seed, steps))
+        self.given.append(run)
+        return run
 
     def pair(self, lora: str = "lora", full: str = "full") -> Pair:
         """Both arms from every seed."""
         __tracebackhide__ = True
         seeds = range(self.seeds)
         runs = self._runner.runs([self._request(name, seed) for seed in seeds for name in (full, lora)])
+        self.given += runs
         return Pair(tuple(runs[0::2]), tuple(runs[1::2]))
 
     def sweep(self, search: Search) -> Sweep:

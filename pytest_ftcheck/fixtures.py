@@ -76,7 +76,7 @@ def ft_run(
     ft_recipe: Any,
     pytestconfig: pytest.Config,
     tmp_path_factory: pytest.TempPathFactory,
-) -> RunFactory:
+) -> Iterator[RunFactory]:
     """Factory: ``ft_run("full" | "lora" | name, seed=0, steps=None)`` trains, once, and returns the ``Run``."""
     from .factory import RunFactory
 
@@ -90,7 +90,10 @@ def ft_run(
 
     # That of another machine says nothing about the device of this one, which may be missing.
     device = session.remote.device() if session.remote else request.getfixturevalue("ft_device")
-    return RunFactory(ft_recipe, device, session.runner(shared_folder), session.settings, lambda: session.gpus)
+    factory = RunFactory(ft_recipe, device, session.runner(shared_folder), session.settings, lambda: session.gpus)
+    yield factory
+    # When the tests have what they asked for.
+    session.forecast(ft_recipe, factory.given)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from .baseline.judgement import Judgement
 from .baseline.metric import recorded
 from .baseline.metrics import metrics_of
 from .baseline.rules import Tolerances
-from .baseline.store import FOLDER, refuse_unwritable
+from .baseline.store import place_of, refuse_unwritable
 from .baseline.update import Proposal
 from .errors import FtcheckError
 from .options import decisive_flags
@@ -92,6 +92,7 @@ class Baseline:
         metrics = metrics_of(subject, name)
         runs = _runs(subject)
         if not runs:
+            self._session.keep_prediction(subject)  # type: ignore[arg-type]
             return Seen(metrics, self._here(), again=lambda: metrics_of(self._predicted_again(subject), name))
         again = self._again(subject)
         return Seen(
@@ -137,10 +138,7 @@ def place(item: pytest.Item, session: Session) -> tuple[Path, str]:
     """The folder of a test's baselines, and what the test is called in it: its file and name, and nothing that a plugin
     has added to its node id.
     """
-    chosen = session.settings.baseline_dir
-    folder = session.root / chosen if chosen else item.path.parent / FOLDER
-    file = os.path.relpath(item.path, session.root) if chosen else item.path.name
-    return folder, "::".join([Path(file).as_posix(), *names(item)])
+    return place_of(item.path, "::".join(names(item)), session.root, session.settings.baseline_dir)
 
 
 def names(item: pytest.Item) -> list[str]:

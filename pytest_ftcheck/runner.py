@@ -128,19 +128,24 @@ class Runner:
         want the same runs divide them among themselves. All that is carried out elsewhere is submitted at once.
         """
         __tracebackhide__ = True
-        missing = list(range(len(requests)))
-        with Wait() as wait:
-            while missing:
-                left = [i for i in missing if not self._obtain(requests[i])]
-                if len(left) == len(missing):
-                    wait.goes_on(requests[left[0]].title)
-                    time.sleep(LOOK_S if self._executor.remote else self._poll_s)
-                missing = left
+        self._await_all(requests)
         # No comprehension: before Python 3.12 it has a frame of its own, which pytest would show.
         runs = []
         for request in requests:
             runs.append(self._result(request))
         return runs
+
+    def outcomes(self, requests: Sequence[Request]) -> list[Run | TrainingError]:
+        """The same, with the error in place of a run that shows nothing: the others are not lost with it."""
+        __tracebackhide__ = True
+        self._await_all(requests)
+        found: list[Run | TrainingError] = []
+        for request in requests:
+            try:
+                found.append(self._result(request))
+            except TrainingError as error:
+                found.append(error)
+        return found
 
     def run(self, request: Request) -> Run:
         """One run. Raises TrainingError where it shows nothing."""
@@ -155,6 +160,18 @@ class Runner:
     def close(self) -> None:
         """Wait a moment for what is no longer wanted: it may hold the claim of a run."""
         wait(self._awaited.values(), timeout=GIVE_UP_S)
+
+    def _await_all(self, requests: Sequence[Request]) -> None:
+        """Until each has its run, or the error in place of it."""
+        __tracebackhide__ = True
+        missing = list(range(len(requests)))
+        with Wait() as wait:
+            while missing:
+                left = [i for i in missing if not self._obtain(requests[i])]
+                if len(left) == len(missing):
+                    wait.goes_on(requests[left[0]].title)
+                    time.sleep(LOOK_S if self._executor.remote else self._poll_s)
+                missing = left
 
     def _result(self, request: Request) -> Run:
         __tracebackhide__ = True

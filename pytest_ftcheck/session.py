@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: nothing is asserted here, and rewriting takes time at every
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +21,27 @@ if TYPE_CHECKING:
     from .evidence.evidence import Evidence
     from .executor.remote import Remote
     from .predict import Gpu, Prediction
+    from .predict.forecast import Forecast, Forecasts
     from .progress.audience import Audience
     from .recipe import Recipe
     from .rehearsal import Rehearsal
+    from .run import Run
     from .runner import Runner
     from .watchdog import Watchdog
 
 # What reports carry to the controller, as lists of JSON: ``report.ftcheck_runs`` and so on.
-KINDS = ("runs", "unshared", "verdicts", "trials", "accepted", "comparisons", "judgements", "proposals", "sweeps")
+KINDS = (
+    "runs",
+    "unshared",
+    "verdicts",
+    "trials",
+    "accepted",
+    "comparisons",
+    "judgements",
+    "proposals",
+    "sweeps",
+    "forecasts",
+)
 
 
 class Session:
@@ -60,6 +73,7 @@ class Session:
         self._evidence: dict[tuple[str, str], Evidence] = {}
         # A list: a recipe holds data, which have no hash.
         self._predictions: list[tuple[Recipe, str, str | Gpu, Prediction]] = []
+        self._forecasts: Forecasts | None = None
 
     def runner(self, shared_folder: Callable[[], Path]) -> Runner:
         """The session's runner. ``shared_folder`` gives a folder that the session's workers share and nobody else."""
@@ -92,7 +106,7 @@ class Session:
         if (method, device) not in self._evidence:
             limit, acceptance = self.settings.time_limit, self.acceptance()
             self._evidence[method, device] = Evidence(
-                recipe, method, device, time_limit_s=limit, root=self.root, acceptance=acceptance
+                recipe, method, device, time_limit_s=limit, root=self.root, acceptance=acceptance, tell=self._keep
             )
         return self._evidence[method, device]
 
@@ -126,7 +140,25 @@ class Session:
                 return prediction
         prediction = predict_recipe(recipe, method, gpu=gpu)
         self._predictions.append((recipe, method, gpu, prediction))
+        self.keep_prediction(prediction)
         return prediction
+
+    def keep_prediction(self, prediction: Prediction) -> None:
+        """Have the report show what is predicted."""
+        from .predict.forecast import Forecast
+
+        self._keep(Forecast.of(prediction))
+
+    def forecast(self, recipe: Recipe, runs: Sequence[Run]) -> None:
+        """Where a report is written, predict what ``runs`` of ``recipe`` take, to be set beside it."""
+        from .predict.forecast import Forecasts
+
+        if self.settings.report and runs:
+            self._forecasts = self._forecasts or Forecasts(self._keep)
+            self._forecasts.add(recipe, runs)
+
+    def _keep(self, forecast: Forecast) -> None:
+        self.fresh["forecasts"].append(forecast.to_json())
 
     def _expect_trainings(self) -> None:
         """From now on somebody is told how trainings go on, and what hangs in one is ended."""

@@ -175,3 +175,14 @@ def test_two_workers_divide_the_runs_between_them(tmp_path: Path) -> None:
     thread.join(timeout=60)
     assert [run.method for run in results[0]] == ["full", "lora"] * 2
     assert holder.read(key) is not None
+
+
+def test_a_run_that_fails_does_not_lose_those_that_were_asked_for_with_it() -> None:
+    recipe, runner = tiny_recipe(train=counting), Runner()
+    asked = [request(recipe), request(tiny_recipe(train=raising)), request(recipe, seed=1)]
+    first, error, second = runner.outcomes(asked)
+    assert isinstance(error, TrainingError)
+    assert [run.seed for run in (first, second) if isinstance(run, Run)] == [0, 1]
+    with pytest.raises(TrainingError, match="broken"):
+        runner.runs(asked)
+    assert TRAINED.count("raising") == 1

@@ -40,7 +40,7 @@ class Comparison(Record):
         note: str = "",
     ) -> Comparison:  # fmt: skip
         """That of ``metric``, which is what is seen."""
-        value, unit, direction = _one_number(metric.value), metric.unit, metric.direction
+        value, unit, direction = one_number(metric.value), metric.unit, metric.direction
         return cls(metric.name, verdict, before, now, change, limit, note, value, unit, direction, metric.samples)
 
     @property
@@ -115,7 +115,8 @@ def number(value: float, unit: str) -> str:
     return f"{text} {unit}".rstrip()
 
 
-def _one_number(value: Value) -> float | None:
+def one_number(value: Value) -> float | None:
+    """A value as a number: of a curve its end; None where it is none."""
     if isinstance(value, Curve):
         return value.values[-1] if value.values else None
     return float(value) if isinstance(value, (int, float)) else None

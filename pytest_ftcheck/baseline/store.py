@@ -27,12 +27,14 @@ WIDTH = 110
 
 
 class BaselineFile:
-    """The baselines of ``environment`` in ``folder``, by test. Errors are RecordErrors, with file and line."""
+    """The baselines of ``environment`` in ``folder``, by test. Errors are RecordErrors, with file and line. ``text``:
+    what it held at another time.
+    """
 
-    def __init__(self, folder: Path, environment: str) -> None:
+    def __init__(self, folder: Path, environment: str, text: str | None = None) -> None:
         self.environment = environment
         self._file = CommittedFile(folder / f"{environment}.json")
-        self._text: str | None = None
+        self._text = text
         self._read: tuple[str, dict[str, Any]] | None = None
 
     @property
@@ -106,9 +108,10 @@ class BaselineFile:
         return self._read
 
     def _fresh(self) -> tuple[str, dict[str, Any]]:
-        text, data = self._file.read()
+        text = self._file.text() or "" if self._text is None else self._text
         if not text:
             return "", {}
+        data = self._file.decoded(text)
         if not isinstance(data, dict) or not {"environment", "format", "tests"} <= data.keys():
             raise self._file.damaged(1, "expected an object with environment, format and tests")
         data = self._upgraded(text, data)
@@ -131,6 +134,15 @@ class BaselineFile:
                 raise self._file.damaged(line, f"format is {found!r}; expected a number up to {FORMAT}")
             data, found = UPGRADES[found](data), found + 1
         return data
+
+
+def place_of(file: Path, names: str, root: Path, chosen: str | None) -> tuple[Path, str]:
+    """The folder of a test's baselines, and what it is called in them: its file and ``names``, those of its classes and
+    its own. ``chosen`` is one folder for all, relative to ``root``.
+    """
+    if not chosen:
+        return file.parent / FOLDER, f"{file.name}::{names}"
+    return root / chosen, f"{Path(os.path.relpath(file, root)).as_posix()}::{names}"
 
 
 def baseline_files(folder: Path) -> list[BaselineFile]:

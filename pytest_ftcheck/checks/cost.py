@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ACCEPT = 'pytest --ftcheck-audit --ftcheck-checks=cost-as-declared --ftcheck-update --ftcheck-reason="..."'
 DEFAULT_GPU = "h100"
 MOST_DIFFERENCES = 12
+# The rows of the training that is held to its prediction.
+ONE_ROW = "the first row, many times"
 
 # On a CPU both sides count the same tensors. Over 67 sound trainings (GPT-2, Llama, Qwen, Gemma, T5, BERT; full, LoRA,
 # DoRA, IA3; plain loops, Trainer, TRL, accelerate; checkpointing, bfloat16, dropout, accumulation) they differed by at
@@ -59,8 +61,13 @@ def cost_as_declared(evidence: Evidence) -> Iterator[Finding]:
 
 def _predicted(evidence: Evidence, gpu: str) -> Prediction:
     from ..predict import predict_recipe
+    from ..predict.forecast import Forecast
 
-    return evidence.once(("predicted", gpu), lambda: predict_recipe(evidence.recipe, evidence.method_name, gpu=gpu))
+    predicted = evidence.once(
+        ("predicted", gpu), lambda: predict_recipe(evidence.recipe, evidence.method_name, gpu=gpu)
+    )
+    evidence.tell(Forecast.of(predicted))
+    return predicted
 
 
 def _undeclared(evidence: Evidence, costs: DeclaredCosts, predicted: Prediction) -> Finding:
@@ -137,8 +144,11 @@ def _in_short(predicted: Prediction) -> str:
     cost="training",
 )
 def memory_as_predicted(evidence: Evidence) -> Iterator[Finding]:
+    from ..predict.forecast import Forecast
+
     predicted = _prediction_here(evidence)
     measured = _measured(evidence)
+    evidence.tell(Forecast.of(predicted, ONE_ROW, measured.memory))
     # The second update is what was predicted; those like it are to cost no more.
     compared = measured.like(1)
     expected, allowed = _expected(predicted)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..acceptance import Acceptance
     from ..methods import Method
     from ..observers.trace import Trace
+    from ..predict.forecast import Forecast
     from ..recipe import Recipe
 
 T = TypeVar("T")
@@ -41,10 +42,13 @@ class Evidence:
         time_limit_s: float | None = None,
         root: Path | None = None,
         acceptance: Acceptance | None = None,
+        tell: Callable[[Forecast], None] = lambda forecast: None,
     ) -> None:
         self.recipe, self.method_name, self.device, self.seed = recipe, method, device, seed
         # What a recipe's paths are relative to; and the leave to replace what is declared.
         self.root, self.acceptance = root or Path.cwd(), acceptance
+        # Is told of what checks predict.
+        self.tell = tell
         self.time_limit_s = time_limit_s or TIME_LIMIT_S
         self._trainings: dict[Variation, Training | FtcheckError] = {}
         self._short: Recipe | None = None

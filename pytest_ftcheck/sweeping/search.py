@@ -1,4 +1,4 @@
-"""Trying settings of a recipe's LoRA one after the other, at the same budget: the same updates of the same batches."""
+"""Trying settings of a recipe's LoRA, stage by stage, at the same budget: the same updates of the same batches."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ VARIANTS: dict[str, dict[str, object]] = {
     "PiSSA": {"init": "pissa"},
 }
 METHOD = "swept"
+# The stage of the one that all others are held against.
+DECLARED = "as declared"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,40 +53,46 @@ class Search:
         if not all(isinstance(one, (int, float)) and 0 < one < math.inf for one in self.multiples):
             raise ComparisonError(f"ft_sweep(multiples={self.multiples!r}); allowed: numbers greater than 0")
 
-    def stages(self, declared: LoRA, full: Full) -> Iterator[list[tuple[str, dict[str, object]]]]:
-        """For each thing that is changed, its values: what to say of each, and the fields of LoRA."""
-        yield [(f"{multiple:g}x full's learning rate", {"lr": multiple * full.lr}) for multiple in self.multiples]
+    def stages(self, declared: LoRA, full: Full) -> Iterator[tuple[str, list[tuple[str, dict[str, object]]]]]:
+        """Each thing that is changed, and its values: what to say of each, and the fields of LoRA."""
+        yield "learning rate", [(f"{one:g}x full's learning rate", {"lr": one * full.lr}) for one in self.multiples]
         ranks = [rank * declared.r for rank in RANKS] if self.ranks is None else self.ranks
-        yield [(f"rank {rank}", {"r": rank}) for rank in ranks]
-        yield [(f"targets {_named(one)}", {"target_modules": one}) for one in self.targets]
-        yield [(name, VARIANTS[name]) for name in self.variants]
+        yield "rank", [(f"rank {rank}", {"r": rank}) for rank in ranks]
+        yield "targets", [(f"targets {_named(one)}", {"target_modules": one}) for one in self.targets]
+        yield "variant", [(name, VARIANTS[name]) for name in self.variants]
 
 
 def sweep(recipe: Recipe, search: Search, runner: Runner, device: str, steps: int, seeds: int) -> Sweep:
     """Try the settings from seed 0, and compare the best with the declared one, and both with full, from all seeds.
 
-    Raises ComparisonError for a recipe without full or LoRA, or whose ``adapt`` does not follow its method.
+    Raises ComparisonError for a recipe without full or LoRA, or whose ``adapt`` does not follow its method, and
+    TrainingError where full or the declared setting fails.
     """
     full, declared = recipe.full, recipe.lora
     if full is None or not isinstance(declared, LoRA):
         raise ComparisonError("ft_sweep is about LoRA against full; allowed: a recipe with Full(...) and LoRA(...)")
     trials = Trials(recipe, runner, device, steps)
-    best, least = declared, trials.loss_of(declared, "as declared")
-    for stage in search.stages(declared, full):
-        found = [(dataclasses.replace(best, **change), what) for what, change in stage]  # type: ignore[arg-type]
-        losses = [(trials.loss_of(method, what), method) for method, what in found if not trials.knows(method)]
-        for loss, method in losses:
+    before = trials.pair(declared, seeds)
+    best, least = declared, trials.losses(DECLARED, [(declared, "as declared")])[0]
+    for stage, values in search.stages(declared, full):
+        new: list[tuple[LoRA, str]] = []
+        for what, change in values:
+            method = dataclasses.replace(best, **change)  # type: ignore[arg-type]
+            if not trials.knows(method) and all(method != other for other, _ in new):
+                new.append((method, what))
+        for (method, _), loss in zip(new, trials.losses(stage, new), strict=True):
             if loss < least:
                 best, least = method, loss
-    before, after = trials.pair(declared, seeds), trials.pair(best, seeds)
+    after = trials.pair(best, seeds)
     return Sweep(
         recipe.name,
         steps,
         tuple(trials.settings),
-        best.label + _variant(best),
+        label(best),
         before.gap_at(steps),
         after.gap_at(steps),
         int(before.full.parameters.trainable),
+        before.full.loss.at(steps),
     )
 
 
@@ -93,45 +101,48 @@ class Trials:
 
     def __init__(self, recipe: Recipe, runner: Runner, device: str, steps: int) -> None:
         self._recipe, self._runner, self._device, self._steps = recipe, runner, device, steps
-        self._known: list[LoRA] = []
+        # With each method that was tried the one recipe that has it: a runner knows what it has trained by that.
+        self._known: list[tuple[LoRA, Recipe]] = []
         self.settings: list[Setting] = []
 
     def knows(self, method: LoRA) -> bool:
-        return method in self._known
+        return any(method == known for known, _ in self._known)
 
-    def loss_of(self, method: LoRA, what: str) -> float:
-        """The loss at the horizon from seed 0; infinite where the training fails, which is told of."""
-        self._known.append(method)
-        label = method.label + _variant(method)
-        try:
-            (run,) = self._runs(method, [0])
-        except TrainingError as error:
-            self.settings.append(Setting(label, what, math.inf, 0, str(error).splitlines()[0]))
+    def losses(self, stage: str, tried: Sequence[tuple[LoRA, str]]) -> list[float]:
+        """The losses at the horizon from seed 0, asked for at once. One that fails is told of, and infinite."""
+        found = self._runner.outcomes([self._request(method, 0) for method, _ in tried])
+        return [self._loss(stage, *one, outcome) for one, outcome in zip(tried, found, strict=True)]
+
+    def _loss(self, stage: str, method: LoRA, what: str, found: Run | TrainingError) -> float:
+        if isinstance(found, TrainingError):
+            failed = str(found).splitlines()[0]
+            self.settings.append(Setting(label(method), what, stage, math.inf, 0, failed))
             return math.inf
-        if run.parameters.declared is not None and run.parameters.trainable != run.parameters.declared.trainable:
-            counts = f"{int(run.parameters.trainable):,} train, it means {run.parameters.declared.trainable:,}"
-            raise ComparisonError(f"adapt(model, method) does not follow {label}: {counts}")
-        loss = run.loss.at(self._steps)
-        self.settings.append(Setting(label, what, loss, int(run.parameters.trainable)))
+        parameters = found.parameters
+        if parameters.declared is not None and parameters.trainable != parameters.declared.trainable:
+            counts = f"{int(parameters.trainable):,} train, it means {parameters.declared.trainable:,}"
+            raise ComparisonError(f"adapt(model, method) does not follow {label(method)}: {counts}")
+        loss = found.loss.at(self._steps)
+        self.settings.append(Setting(label(method), what, stage, loss, int(parameters.trainable)))
         return loss
 
     def pair(self, method: LoRA, seeds: int) -> Pair:
-        """Full and ``method`` from all seeds."""
-        fulls = self._runner.runs([self._request(self._recipe, "full", seed) for seed in range(seeds)])
-        return Pair(tuple(fulls), tuple(self._runs(method, range(seeds))))
+        """Full and ``method`` from all seeds, asked for at once."""
+        fulls = [Request(self._recipe, "full", seed, self._steps, self._device) for seed in range(seeds)]
+        runs = self._runner.runs([*fulls, *(self._request(method, seed) for seed in range(seeds))])
+        return Pair(tuple(runs[:seeds]), tuple(runs[seeds:]))
 
-    def _runs(self, method: LoRA, seeds: Sequence[int]) -> list[Run]:
-        recipe = self._recipe.replace(methods={**self._recipe.methods, METHOD: method})
-        return self._runner.runs([self._request(recipe, METHOD, seed) for seed in seeds])
+    def _request(self, method: LoRA, seed: int) -> Request:
+        if not self.knows(method):
+            self._known.append((method, self._recipe.replace(methods={**self._recipe.methods, METHOD: method})))
+        recipe = next(recipe for known, recipe in self._known if known == method)
+        return Request(recipe, METHOD, seed, self._steps, self._device)
 
-    def _request(self, recipe: Recipe, name: str, seed: int) -> Request:
-        return Request(recipe, name, seed, self._steps, self._device)
+
+def label(method: LoRA) -> str:
+    """What it is called among others: its own label does not say how it is initialised."""
+    return method.label + (f" init={method.init}" if isinstance(method.init, str) else "")
 
 
 def _named(targets: Sequence[str] | str) -> str:
     return targets if isinstance(targets, str) else "+".join(targets)
-
-
-def _variant(method: LoRA) -> str:
-    """What a label does not say."""
-    return f" init={method.init}" if isinstance(method.init, str) else ""

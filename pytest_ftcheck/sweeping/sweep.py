@@ -12,12 +12,14 @@ from ..report.table import table
 
 @dataclass(frozen=True)
 class Setting(Record):
-    """One that was tried, from seed 0. ``changed`` says what differs from the one before it that was kept; ``loss``
-    (nats) is that at the horizon, and ``failed`` why there is none. ``trainable`` are its parameters.
+    """One that was tried, from seed 0. ``changed`` says what differs from the one before it that was kept, ``stage``
+    what kind of thing that is. ``loss`` (nats) is that at the horizon, and ``failed`` why there is none. ``trainable``
+    are its parameters.
     """
 
     label: str
     changed: str
+    stage: str
     loss: float
     trainable: int
     failed: str = ""
@@ -28,7 +30,8 @@ class Sweep(Record):
     """``settings`` in the order in which they were tried, first the declared one; ``best`` is the label of the best.
 
     ``declared_gap`` and ``best_gap`` are the losses of the declared and of the best setting minus that of full (nats,
-    98 % intervals over paired seeds), after ``steps`` updates. ``parameters`` is what full trains.
+    98 % intervals over paired seeds), after ``steps`` updates. ``parameters`` is what full trains, and ``full_loss``
+    what it comes to from seed 0.
     """
 
     recipe: str
@@ -38,6 +41,7 @@ class Sweep(Record):
     declared_gap: Gap
     best_gap: Gap
     parameters: int
+    full_loss: float
 
     @property
     def closes(self) -> float:

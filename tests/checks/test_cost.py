@@ -20,6 +20,7 @@ from pytest_ftcheck.evidence.evidence import Evidence
 from pytest_ftcheck.evidence.few import alike
 from pytest_ftcheck.evidence.peaks import Peaks, peaks
 from pytest_ftcheck.predict.declared import Declared, DeclaredCosts
+from pytest_ftcheck.predict.forecast import Forecast
 from pytest_ftcheck.predict.present import profile_of
 from pytest_ftcheck.run import Breakdown, Memory
 from pytest_ftcheck.tasks.loop import epochs
@@ -191,7 +192,14 @@ def test_a_healthy_training_is_as_predicted(kind: str) -> None:
 
 
 def test_logits_that_are_collected_are_found_as_growth() -> None:
-    verdict = examine(PREDICTED, Evidence(tiny_recipe(train=looping(collecting)), "lora"))
+    told: list[Forecast] = []
+    verdict = examine(PREDICTED, Evidence(tiny_recipe(train=looping(collecting)), "lora", tell=told.append))
+    # A report has both, and of which rows they are.
+    (forecast,) = told
+    assert forecast.measured is not None
+    assert forecast.memory is not None
+    assert forecast.measured.peak_bytes > forecast.memory.peak_bytes
+    assert (forecast.method, forecast.gpu, forecast.rows) == ("lora", "", "the first row, many times")
     assert verdict.status == "failed"
     text = str(verdict)
     assert re.search(r"kB at the peak of update 8, predicted \S+ kB \(\+[\d.]+%, allowed 1.0%\)", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ from builders import FULL_FORM, LORA_FORM, a_run, tensors
 
 from pytest_ftcheck import Full, LoRA, Peft, Recipe, Run
 from pytest_ftcheck.errors import ComparisonError, TrainingError
+from pytest_ftcheck.executor.executor import Trained as Carried
 from pytest_ftcheck.run import Parameters
-from pytest_ftcheck.runner import Request
+from pytest_ftcheck.runner import Request, Runner
 from pytest_ftcheck.sweeping.search import METHOD, Search, sweep
 from pytest_ftcheck.sweeping.sweep import Sweep
 
@@ -27,9 +29,21 @@ class Trained:
     def __init__(self, landscape: Callable[[LoRA], float]) -> None:
         self._landscape = landscape
         self.tried: list[tuple[str, int]] = []
+        # How many settings were asked for at once.
+        self.asked: list[int] = []
 
     def runs(self, requests: Sequence[Request]) -> list[Run]:
         return [self._run(request) for request in requests]
+
+    def outcomes(self, requests: Sequence[Request]) -> list[Run | TrainingError]:
+        self.asked.append(len(requests))
+        return [self._outcome(request) for request in requests]
+
+    def _outcome(self, request: Request) -> Run | TrainingError:
+        try:
+            return self._run(request)
+        except TrainingError as error:
+            return error
 
     def _run(self, request: Request) -> Run:
         method = request.recipe.method(request.method)
@@ -67,8 +81,23 @@ def test_each_thing_is_changed_at_the_best_of_what_was_before() -> None:
         *("rank 8", "targets all-linear", "rsLoRA", "DoRA", "PiSSA"),
     ]
     # What is declared is among the learning rates, and is not tried again.
-    assert [seed for _, seed in runner.tried[:9]] == [0] * 9
+    assert runner.asked == [1, 3, 1, 1, 3]
+    assert [seed for _, seed in runner.tried[6:15]] == [0] * 9
     assert len(runner.tried) == 9 + 2 * (3 + 3)
+
+
+def test_each_setting_says_at_which_stage_it_was_tried() -> None:
+    found, _ = searched(mis_set)
+    assert [one.stage for one in found.settings] == [
+        *("as declared", "learning rate", "learning rate", "learning rate", "rank", "targets"),
+        *("variant",) * 3,
+    ]
+    assert found.full_loss == FULL
+
+
+def test_a_value_that_is_given_twice_is_tried_once() -> None:
+    _, runner = searched(mis_set, Search(multiples=(3, 3.0), ranks=(), targets=(), variants=()))
+    assert runner.asked == [1, 1, 0, 0, 0]
 
 
 def test_it_says_how_much_of_the_gap_the_best_closes_and_for_how_many_parameters() -> None:
@@ -111,6 +140,30 @@ def test_a_setting_that_fails_is_told_and_never_the_best() -> None:
     (failed,) = (one for one in found.settings if one.failed)
     assert (failed.failed, failed.loss) == ("loss is nan in update 3", math.inf)
     assert found.best == "LoRA(r=8, alpha=4, all-linear, lr=0.01)"
+
+
+def test_the_settings_of_a_stage_are_trained_at_once_where_that_can_be() -> None:
+    """By an executor that carries out nothing before all that a stage needs has been submitted."""
+    together, trained = threading.Barrier(3), Trained(mis_set)
+
+    class Elsewhere:
+        remote = True
+
+        def key(self, request: Request) -> str | None:
+            return None
+
+        def prepared(self, request: Request, key: str | None) -> Callable[[], Carried]:
+            def carry_out() -> Carried:
+                if request.method == METHOD and request.seed == 0 and request.recipe.method(METHOD) != DECLARED:
+                    together.wait(timeout=20)
+                return Carried(trained.runs([request])[0], None)
+
+            return carry_out
+
+    runner = Runner(executor=Elsewhere())
+    found = sweep(a_recipe(), Search(ranks=(), targets=(), variants=()), runner, "cpu", 10, 2)
+    assert found.best == "LoRA(r=2, alpha=4, c_attn, lr=0.01)"
+    assert not together.broken
 
 
 def test_what_is_tried_may_be_chosen() -> None:

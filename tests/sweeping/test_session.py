@@ -42,5 +42,5 @@ def test_a_setting_that_is_wrong_is_found_and_told(pytester: pytest.Pytester) ->
         ]
     )
     # The trainings of the sweep are in its table, and not in that of both ways.
-    assert not any("swept" in line for line in result.outlines)
+    assert not any("full fine-tuning and LoRA" in line for line in result.outlines)
     assert "## tiny: other settings of LoRA" in (pytester.path / "ftcheck-report.md").read_text()

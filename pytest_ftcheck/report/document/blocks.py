@@ -28,12 +28,15 @@ class Lines:
 
 @dataclass(frozen=True)
 class Table:
-    """``rows`` [rows][columns] below ``head``; all but the first ``texts`` columns are numbers."""
+    """``rows`` [rows][columns] below ``head``; all but the first ``texts`` columns are numbers. ``folded``: shown
+    to who asks for it.
+    """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     texts: int = 1
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,38 @@ class Curves:
 
 @dataclass(frozen=True)
 class Bars:
-    """For each of ``names`` a bar of bytes, divided into ``parts``: what they are for, and their sizes [names]."""
+    """For each of ``names`` a bar of bytes, divided into ``parts``: what they are for, and their sizes [names].
+    ``predicted`` [names] are those that nobody has measured.
+    """
 
     caption: str
     names: Sequence[str]
     parts: Sequence[tuple[str, Sequence[int]]]
     told: str
+    predicted: Sequence[bool] = ()
 
 
-Block = Heading | Lines | Table | Curves | Bars
+@dataclass(frozen=True)
+class Group:
+    """Points of one kind: (``x[i]``, ``y[i]``) is called ``names[i]``."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Losses (nats) over trainable parameters. ``marked`` is the one to find; ``line`` a loss to hold all against, with
+    its name.
+    """
+
+    caption: str
+    groups: Sequence[Group]
+    marked: str
+    line: tuple[str, float]
+    told: str
+
+
+Block = Heading | Lines | Table | Curves | Bars | Points

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 
 from ...account import deviations, objections
 from ...errors import ComparisonError
+from ...predict.forecast import Forecast
 from ...run import Run
-from ...sweeping.sweep import Sweep
 from ..audit import count_lines as count_checks
-from ..baselines import WORTH_A_ROW
-from ..baselines import count_lines as count_baselines
 from ..terminal import EARLY_STEP, Arm, compared, group, pair_of, rows_of, titles
-from ..units import size
-from .blocks import Bars, Block, Curve, Curves, Heading, Lines, Table, Tone
+from .baselines import baselines
+from .blocks import Block, Curve, Curves, Heading, Lines, Table, Tone
 from .findings import Findings
+from .memory import memory, others
+from .settings import settings
 
 # A page that is read to its end has limits: figures, findings of checks, rows of a table.
 FIGURES, FAILURES, ROWS, MODULES = 40, 100, 300, 12
@@ -29,13 +29,14 @@ def contents(findings: Findings) -> list[Block]:
     blocks: list[Block] = [Lines([findings.summary]), Lines(list(findings.failures), tone="bad")]
     recipes = group(findings.runs)
     for number, arms in enumerate(recipes):
-        blocks += _recipe(arms, drawn=number < FIGURES)
+        blocks += _recipe(arms, findings.forecasts, drawn=number < FIGURES)
     if len(recipes) > FIGURES:
         blocks.append(Lines([f"Figures are drawn of the first {FIGURES} of {len(recipes)} recipes."]))
-    for sweep in findings.sweeps:
-        blocks += [Heading(f"{sweep.recipe}: other settings of LoRA"), Lines([repr(sweep)]), _settings(sweep)]
+    blocks += others(findings.forecasts, findings.runs)
+    for number, sweep in enumerate(findings.sweeps):
+        blocks += settings(sweep, drawn=number < FIGURES)
     blocks += _checks(findings)
-    blocks += _baselines(findings)
+    blocks += baselines(findings.judgements, findings.pasts)
     for comparison in findings.comparisons:
         blocks += [
             Heading(f"{comparison.recipe} against another commit: {comparison.verdict}"),
@@ -45,7 +46,7 @@ def contents(findings: Findings) -> list[Block]:
     return [block for block in blocks if not (isinstance(block, Lines) and not any(block.lines))]
 
 
-def _recipe(arms: Sequence[Arm], drawn: bool) -> Iterator[Block]:
+def _recipe(arms: Sequence[Arm], forecasts: Sequence[Forecast], drawn: bool) -> Iterator[Block]:
     first = arms[0][0]
     yield Heading(f"{first.recipe}: {first.steps} steps, {first.environment.device}, {first.dtype}")
     others = arms[1:] if first.method == "full" else []
@@ -61,7 +62,7 @@ def _recipe(arms: Sequence[Arm], drawn: bool) -> Iterator[Block]:
     yield Lines(list(dict.fromkeys(found))[:ROWS], tone="warning")
     if drawn:
         yield _curves(arms, heads)
-        yield _memory(arms, heads)
+        yield memory(arms, heads, forecasts)
     yield _modules(arms, heads)
 
 
@@ -128,16 +129,6 @@ def _crossover(full: Arm, other: Arm) -> int | None:
         return None
 
 
-def _memory(arms: Sequence[Arm], heads: Sequence[str]) -> Bars:
-    peaks = [arm[0].memory.at_peak for arm in arms]
-    names = ("weights", "gradients", "optimizer", "activations", "temporaries")
-    parts = [(name, [getattr(peak, name) for peak in peaks]) for name in names]
-    phases = [f"{head}: {arm[0].memory.peak_phase}" for head, arm in zip(heads, arms, strict=True)]
-    sizes = ", ".join(f"{head} {size(peak.total)}" for head, peak in zip(heads, peaks, strict=True))
-    told = f"Live bytes at the peak of an update: {sizes}. It is reached in ({'; '.join(phases)})."
-    return Bars("Memory at the peak of an update", list(heads), [p for p in parts if any(p[1])], told)
-
-
 def _modules(arms: Sequence[Arm], heads: Sequence[str]) -> Table:
     """The modules with the most parameters, and how many of them train."""
     counts = [arm[0].parameters.by_module for arm in arms]
@@ -153,13 +144,6 @@ def _modules(arms: Sequence[Arm], heads: Sequence[str]) -> Table:
     return Table("Parameters that train, by module", ["module", *heads], rows)
 
 
-def _settings(sweep: Sweep) -> Table:
-    rows = [
-        [one.label, one.failed or one.changed, f"{one.loss:.4g}", f"{one.trainable:,}"] for one in sweep.settings[:ROWS]
-    ]
-    return Table(f"Tried, from seed 0; best: {sweep.best}", ["setting", "changed", "loss", "trainable"], rows, texts=2)
-
-
 def _checks(findings: Findings) -> Iterator[Block]:
     if not findings.verdicts:
         return
@@ -172,26 +156,6 @@ def _checks(findings: Findings) -> Iterator[Block]:
         yield Lines(verdict.lines(), tone="bad", code=True)
     if len(failed) > FAILURES:
         yield Lines([f"and {len(failed) - FAILURES} more that failed"])
-
-
-def _baselines(findings: Findings) -> Iterator[Block]:
-    if not findings.judgements:
-        return
-    yield Heading("Baselines")
-    yield Lines(count_baselines(findings.judgements))
-    rows = [
-        [judgement.test, c.metric, f"{c.verdict}{f' ({c.note})' if c.note else ''}", c.before, c.now, c.change, c.limit]
-        for judgement in findings.judgements
-        for c in judgement.comparisons
-        if c.verdict in WORTH_A_ROW
-    ]
-    head = ["test", "metric", "verdict", "baseline", "now", "change", "limit"]
-    if rows:
-        yield Table("What did not simply pass", head, rows[:ROWS], texts=3)
-    accepts = [one.accept for one in findings.judgements if one.status in ("failed", "no baseline") and one.accept]
-    if accepts:
-        yield Lines(["To accept what is seen:"])
-        yield Lines(list(dict.fromkeys(accepts))[:FAILURES], code=True)
 
 
 def _environments(runs: Sequence[Run]) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import ReportError
 from ..units import size
 from . import figures
-from .blocks import Bars, Block, Curves, Heading, Lines, Table
+from .blocks import Bars, Block, Curves, Heading, Lines, Points, Table
 
 
 def require() -> None:
@@ -59,13 +59,18 @@ def _shown(block: Block, number: int) -> dict[str, Any]:
         return {"kind": "table", **vars(block)}
     if isinstance(block, Curves):
         return _figure(anchor, block, figures.of_curves(block), _table_of_curves(block))
+    if isinstance(block, Points):
+        # Its numbers are those of the table below it.
+        return _figure(anchor, block, figures.of_points(block), None)
     return _figure(anchor, block, figures.of_bars(block), table_of_bars(block))
 
 
-def _figure(anchor: str, block: Curves | Bars, figure: dict[str, Any], numbers: Table) -> dict[str, Any]:
+def _figure(
+    anchor: str, block: Curves | Bars | Points, figure: dict[str, Any], numbers: Table | None
+) -> dict[str, Any]:
     # A name in it must not end the script that it stands in.
     data = json.dumps(figure, allow_nan=False).replace("<", "\\u003c")
-    told = {"caption": block.caption, "told": block.told, "numbers": vars(numbers)}
+    told = {"caption": block.caption, "told": block.told, "numbers": numbers and vars(numbers)}
     return {"kind": "figure", "anchor": anchor, "figure": data, **told}
 
 

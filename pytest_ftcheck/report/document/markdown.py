@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .blocks import Block, Curve, Curves, Heading, Lines, Table
+from .blocks import Block, Curve, Curves, Heading, Lines, Points, Table
 from .html import table_of_bars
 
 TONES = {"": "", "good": "", "bad": "**", "warning": "_"}
@@ -24,10 +24,16 @@ def _of(block: Block) -> list[str]:
         return [f"{'#' * block.level} {escaped(block.text)}"]
     if isinstance(block, Lines):
         return _lines(block)
+    if isinstance(block, Table) and block.folded:
+        summary = f"<details><summary>{escaped(block.caption)}: {len(block.rows)}</summary>"
+        return [summary, "", *_table(block), "", "</details>"]
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Curves):
         return _chart(block)
+    if isinstance(block, Points):
+        # No chart of mermaid's has points on two logarithmic axes; the table that follows has them.
+        return [escaped(block.told)]
     return [*_table(table_of_bars(block)), "", escaped(block.told)]
 
 

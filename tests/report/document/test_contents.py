@@ -51,7 +51,7 @@ def test_a_recipe_has_its_decision_its_table_and_its_figures() -> None:
     (bars,) = of(Bars, blocks)
     assert isinstance(bars, Bars)
     assert dict(bars.parts)["optimizer"] == [800, 256]
-    assert "full: optimizer" in bars.told
+    assert bars.told.startswith("full: 2 kB in optimizer; not predicted.")
     tables = [table for table in blocks if isinstance(table, Table)]
     assert ["trainable", "100", "32"] in [list(row) for row in tables[0].rows]
     assert ["wte", "40 of 40", "0 of 40"] in [list(row) for row in tables[1].rows]

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_ftcheck.errors import ReportError
 from pytest_ftcheck.report.document.blocks import Bars, Block, Curve, Curves, Heading, Lines, Table
+from pytest_ftcheck.report.document.figures import NAME_WIDTH
 from pytest_ftcheck.report.document.html import page
 
 EVIL = "<script>alert(1)</script>"
@@ -20,7 +21,11 @@ CURVE = Curve("full", [1, 10, 100], [3.0, 2.0, 1.0], [2.9, 1.9, 0.9], [3.1, 2.1,
 CURVES = Curves(
     "Loss", [CURVE, Curve(EVIL, [1, 10], [3.0, float("nan")], [3.0, 1.0], [3.0, 2.0])], [(30, EVIL)], "It falls."
 )
-BARS = Bars("Memory", ["full", EVIL], [("weights", [400, 500]), ("optimizer", [800, 200])], "Weights and more.")
+BARS = Bars(
+    "Memory", ["full", EVIL], [("weights", [400, 500]), ("optimizer", [800, 200])], "Weights and more.", [False, True]
+)
+# As plotly shows it: some of what stands in angle brackets is markup to it.
+SHOWN = EVIL.replace("<", "&lt;")
 BLOCKS: list[Block] = [
     Heading(f"a recipe {EVIL}"),
     Lines([f"a line {EVIL}"], tone="bad"),
@@ -61,7 +66,8 @@ def test_names_are_text_and_never_markup(text: str) -> None:
     assert EVIL not in text
     # The data of two figures, the library and the one that draws.
     assert len(Outline(text).of("script")) == 4
-    assert figures(text)[0]["data"][-1]["name"] == EVIL
+    assert figures(text)[0]["data"][-1]["name"] == SHOWN
+    assert [name.replace("<br>", "") for name in figures(text)[1]["data"][0]["y"]] == ["full", SHOWN]
 
 
 def test_it_needs_no_network_and_no_file(text: str) -> None:
@@ -97,6 +103,18 @@ def test_curves_have_logarithmic_axes_bands_and_marks(text: str) -> None:
     assert curves["data"][-1]["y"] == [3.0, None], "what is not finite is a gap"
     assert [shape["x0"] for shape in curves["layout"]["shapes"]] == [30]
     assert [(bar["name"], bar["x"]) for bar in bars["data"]] == [("weights", [400, 500]), ("optimizer", [800, 200])]
+    assert all(bar["marker"]["pattern"]["shape"] == ["", "/"] for bar in bars["data"]), "what is predicted is hatched"
+
+
+def test_a_bar_s_long_name_leaves_room_for_it_on_a_phone() -> None:
+    long = Bars("Memory", ["LoRA r=8, predicted for NVIDIA H100"], [("weights", [1])], "")
+    (name,) = figures(page([long], "", ""))[0]["data"][0]["y"]
+    assert max(map(len, name.split("<br>"))) <= NAME_WIDTH
+
+
+def test_a_folded_table_opens_when_it_is_asked_for() -> None:
+    outline = Outline(page([Table("What passed", ["", "x"], [["a", "1"], ["b", "2"]], folded=True)], "", ""))
+    assert len(outline.of("details")) == len(outline.of("summary")) == len(outline.of("table")) == 1
 
 
 def test_losses_that_reach_zero_have_a_linear_axis() -> None:

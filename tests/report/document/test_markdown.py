@@ -54,3 +54,18 @@ def test_curves_that_are_not_finite_are_words() -> None:
 def test_bars_are_a_table() -> None:
     told = of(Bars("Memory", ["full", "LoRA"], [("weights", [400, 5000])], "So much."))
     assert told[2:] == ["|  | full | LoRA |", "| --- | --: | --: |", "| weights | 400 B | 5 kB |", "", "So much."]
+
+
+def test_a_folded_table_opens_when_it_is_asked_for() -> None:
+    told = of(Table("c", ["", "x"], [["a", "1"]], folded=True))
+    assert told == [
+        "<details><summary>c: 1</summary>",
+        "",
+        "c:",
+        "",
+        "|  | x |",
+        "| --- | --: |",
+        "| a | 1 |",
+        "",
+        "</details>",
+    ]

@@ -6,14 +6,19 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from baseline.regressions import PREDICTED
+from builders import a_pair
+from repositories import commit_all
 
 from pytest_ftcheck import Run
 from pytest_ftcheck.errors import ReportError
-from pytest_ftcheck.report.document.findings import SCHEMA
-from pytest_ftcheck.report.document.writing import publish
+from pytest_ftcheck.predict.forecast import Forecast
+from pytest_ftcheck.report.document.findings import SCHEMA, Findings
+from pytest_ftcheck.report.document.writing import publish, written
 
 # Runs that no training made reach the terminal as those of a training do.
 CONFTEST = f"""
@@ -71,7 +76,7 @@ def test_the_json_holds_the_runs_themselves(project: pytest.Pytester) -> None:
     assert data["schema"] == SCHEMA
     assert set(data) == {
         *("schema", "made", "pytest_ftcheck", "summary", "failures"),
-        *("runs", "checks", "baselines", "against", "sweeps"),
+        *("runs", "predictions", "checks", "baselines", "history", "against", "sweeps"),
     }
     runs = [Run.from_json(json.dumps(one)) for one in data["runs"]]
     assert [(run.method, run.seed) for run in runs] == [(m, seed) for m in ("full", "lora") for seed in range(3)]
@@ -105,6 +110,21 @@ def test_a_page_that_cannot_be_made_ends_the_session_before_it_begins(
     result.stderr.fnmatch_lines(["ERROR: --ftcheck-report=html: an HTML report needs plotly.offline*"])
 
 
+def test_a_report_of_twenty_runs_with_predictions_takes_less_than_three_seconds() -> None:
+    runs, forecasts = [], []
+    for number in range(5):
+        pair = a_pair(dict.fromkeys(range(1, 501, 10), (0.1, 0.12)), recipe=f"recipe {number}", train=(1.0,) * 500)
+        for run in (*pair.fulls, *pair.loras):
+            runs.append(run.to_json())
+            same = (run.recipe, run.method, run.declaration, run.dtype, run.batch_size, run.accumulation)
+            forecasts.append(Forecast(*same, "", run.memory).to_json())
+    start = time.process_time()
+    text = written(Findings({"runs": runs, "forecasts": forecasts}, "", (), "today", "0.1.0"), "html")
+    assert time.process_time() - start < 3
+    assert len(text.encode()) < 6e6
+    assert text.count("measured is the same to the byte") >= 10
+
+
 def test_on_github_markdown_goes_to_the_summary_of_the_job_too(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +145,48 @@ def test_a_summary_that_is_too_large_is_a_line(project: pytest.Pytester, monkeyp
     assert (project.path / "summary.md").read_text() == (
         "ftcheck: too much for this page; see the file that the session has written.\n"
     )
+
+
+HELD = """
+    import os
+
+    def test_it(ft_baseline):
+        ft_baseline.record("tokens", int(os.environ["TOKENS"]), direction="higher")
+"""
+
+
+def test_what_was_accepted_before_is_in_it_with_its_commits(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.makepyfile(HELD)
+    accepting = ("--ftcheck-update", "--ftcheck-reason")
+    commits = [commit_all(project.path)]
+    for tokens, because in (("100", "the first"), ("120", "longer rows")):
+        monkeypatch.setenv("TOKENS", tokens)
+        assert project.runpytest_inprocess(*QUICK, *accepting, because, "--ftcheck-report=off").ret == 0
+        commits.append(commit_all(project.path))
+    monkeypatch.setenv("TOKENS", "90")
+    reports = ("--ftcheck-report=md:r.md", "--ftcheck-report=json:r.json")
+    project.runpytest_inprocess(*QUICK, *reports).assert_outcomes(failed=1)
+    (past,) = json.loads((project.path / "r.json").read_text())["history"]
+    assert [(one["value"], one["because"], one["commit"]) for one in past["accepted"]] == [
+        (100.0, "the first", commits[1][:12]),
+        (120.0, "longer rows", commits[2][:12]),
+    ]
+    assert "▃█▁ 90 to 120, 2 accepted" in (project.path / "r.md").read_text()
+
+
+def test_a_prediction_that_is_held_to_a_baseline_is_in_it(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        from baseline.regressions import PREDICTED
+
+        def test_it(ft_baseline): ft_baseline.check(PREDICTED)
+        """
+    )
+    project.runpytest_inprocess(*QUICK, "--ftcheck-report=json:r.json")
+    (found,) = json.loads((project.path / "r.json").read_text())["predictions"]
+    assert found["memory"]["peak_bytes"] == PREDICTED.memory.peak_bytes
 
 
 def test_without_the_option_nothing_is_written(project: pytest.Pytester) -> None:
