@@ -16,8 +16,9 @@ pytestmark = pytest.mark.gpu
 
 RECIPES = {
     "general-r8": planted_recipe(GENERAL, "general", rank=8),
-    "narrow-r8": planted_recipe(NARROW, "narrow", rank=8),
-    "narrow-r32": planted_recipe(NARROW, "narrow", rank=32),
+    # Full leads by 0.015 nats: that this is more than 0.01 takes five seeds to tell.
+    "narrow-r8": planted_recipe(NARROW, "narrow", rank=8).replace(seeds=5),
+    "narrow-r32": planted_recipe(NARROW, "narrow", rank=32).replace(seeds=5),
 }
 # At full's learning rate of 1e-3 and LoRA's of 1e-2, after 250 updates; at other rates the order may be another.
 WINNERS = {"general-r8": "lora", "narrow-r8": "full", "narrow-r32": "lora"}
@@ -59,6 +60,6 @@ def test_step_30_would_have_misled(ft_pair: Pair) -> None:
 def test_the_decision_is_the_winner_at_the_horizon_and_none_at_step_30(
     ft_pair: Pair, request: pytest.FixtureRequest
 ) -> None:
-    choice, early = ft_pair.decision(margin=0.005), ft_pair.decision(at=30)
+    choice, early = ft_pair.decision(), ft_pair.decision(at=30)
     assert choice.verdict == WINNERS[request.node.callspec.params["ft_recipe"]], choice
     assert (early.verdict, early.run_to) == ("too early to tell", 250), early
