@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from ..errors import NotApplicable
 from ..evidence.evidence import Evidence
 from .examination import examine
 
 if TYPE_CHECKING:
+    from ..recipe import Recipe
     from .check import Check, Sabotage
     from .verdict import Verdict
 
@@ -23,9 +25,18 @@ def verdict_on(check: Check, control: Sabotage) -> Verdict:
 
 @functools.lru_cache(maxsize=1)
 def _broken(control: Sabotage, method: str, several: bool) -> Evidence:
-    """``method`` is the recipe's only one: some controls try whatever it declares."""
-    from ..tasks.instruction import instruction_recipe
+    try:
+        recipe = control.apply(_sound(1, method, several))
+    except NotApplicable:  # it breaks one of several layers
+        recipe = control.apply(_sound(2, method, several))
+    return Evidence(recipe, method)
 
+
+def _sound(layers: int, method: str, several: bool) -> Recipe:
+    """``method`` is the recipe's only one: some controls try whatever it declares."""
+    from ..tasks.instruction import instruction_recipe, tiny_llama
+
+    model = functools.partial(tiny_llama, num_hidden_layers=layers)
     other = "full" if method == "lora" else "lora"
     parts = {"processes": 2, "strategy": "ddp"} if several else {}
-    return Evidence(control.apply(instruction_recipe(**{other: None}, **parts)), method)
+    return instruction_recipe(model, **{other: None}, **parts)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..codec import Record, decode, encode
 from ..committed import CommittedFile
 from ..errors import FtcheckError
-from .catalogue import catalogue, chosen
+from .catalogue import chosen
 
 if TYPE_CHECKING:
     from .verdict import Verdict
@@ -67,11 +67,14 @@ def main(select: Sequence[str]) -> None:
         checks, held = chosen(select), examples()
     except FtcheckError as error:
         raise SystemExit(str(error)) from None
-    found = {check.id: held[check.id] for check in catalogue() if check.id in held}
+    found = {check.id: held[check.id] for check in chosen() if check.id in held}
     for check in checks:
-        verdict = verdict_on(check, check.controls[0])
+        control = check.controls[0]
+        verdict = verdict_on(check, control)
+        if not verdict.findings:
+            raise SystemExit(f"{check.id} finds nothing in its control {control.id}: {verdict.headline}")
         print(verdict, file=sys.stderr)
-        found[check.id] = Example.of(check.controls[0].id, verdict)
+        found[check.id] = Example.of(control.id, verdict)
     write(found)
 
 
