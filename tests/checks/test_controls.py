@@ -22,8 +22,10 @@ def test_a_check_notices_each_of_its_negative_controls(check: Check, sabotage: S
     verdict = verdict_on(check, sabotage)
     assert verdict.status == "failed", verdict
     if sabotage == check.controls[0]:
-        today, shown = Example.of(sabotage.id, verdict), examples()[check.id]
-        assert today.masked() == shown.masked(), f"python -m pytest_ftcheck.checks.examples {check.id}"
+        shown = examples().get(check.id)
+        message = f"python -m pytest_ftcheck.checks.examples {check.id}\nits example is {shown}, and today it says {verdict}"
+        assert shown is not None, message
+        assert Example.of(sabotage.id, verdict).masked() == shown.masked(), message
 
 
 def test_every_check_has_an_example_and_no_example_is_of_another() -> None:
