@@ -23,7 +23,7 @@ def test_a_check_notices_each_of_its_negative_controls(check: Check, sabotage: S
     assert verdict.status == "failed", verdict
     if sabotage == check.controls[0]:
         shown = examples().get(check.id)
-        message = f"python -m pytest_ftcheck.checks.examples {check.id}\nits example is {shown}, and today it says {verdict}"
+        message = f"python -m pytest_ftcheck.checks.examples {check.id}\nhas {shown}, and today it is {verdict}"
         assert shown is not None, message
         assert Example.of(sabotage.id, verdict).masked() == shown.masked(), message
 
