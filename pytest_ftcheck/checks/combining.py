@@ -97,7 +97,8 @@ def _worst_sum(model: Any, combined: str, weights: dict[str, float]) -> tuple[st
         assert isinstance(wanted, torch.Tensor)
         share = distance(changes[combined], wanted) / max(float(wanted.abs().max()), 1e-12)
         coarse = max(torch.finfo(p.dtype).eps for p in module.parameters() if p.is_floating_point())
-        if not share <= COMBINED * coarse and (worst is None or not share <= worst[1]):
+        # Of layers that are equally far off, but for rounding, the first: it is the same one on every processor.
+        if not share <= COMBINED * coarse and (worst is None or not share <= 1.01 * worst[1]):
             worst = name, share
     return worst
 

@@ -5,6 +5,7 @@ Each of the catalogue's own negative controls is tried in tests/checks/test_cont
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import loops
@@ -13,10 +14,12 @@ from recipes import tiny_recipe
 
 from pytest_ftcheck.checks.catalogue import chosen
 from pytest_ftcheck.checks.examination import check_training
-from pytest_ftcheck.tasks.instruction import instruction_recipe
+from pytest_ftcheck.tasks.instruction import instruction_recipe, tiny_llama
 from pytest_ftcheck.trainer import TrainerLoop
 
 CHECKS = chosen(["distributed"])
+# Sharding is tried with two layers; for the rest one is enough, and cheaper.
+ONE_LAYER = functools.partial(tiny_llama, num_hidden_layers=1)
 SOUND: dict[str, dict[str, Any]] = {
     "ddp": {"strategy": "ddp"},
     "fsdp2": {"strategy": "fsdp2"},
@@ -44,7 +47,7 @@ TRIED = [(loop, "full" if loop in ("fsdp2", "own-ddp") else "lora") for loop in 
 
 @pytest.mark.parametrize(("loop", "method"), TRIED)
 def test_every_check_has_something_to_look_at_in_a_sound_training_and_passes(loop: str, method: str) -> None:
-    recipe = instruction_recipe(processes=2, **SOUND[loop])
+    recipe = instruction_recipe(tiny_llama if "fsdp2" in loop else ONE_LAYER, processes=2, **SOUND[loop])
     verdicts = check_training(recipe, methods=[method], select=["distributed"])
     assert [str(v) for v in verdicts if v.status != "passed"] == []
     assert len(verdicts) == len(CHECKS) == 8
@@ -53,19 +56,19 @@ def test_every_check_has_something_to_look_at_in_a_sound_training_and_passes(loo
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_mistake_in_a_loop_that_distributes_by_itself_is_noticed(bug: str) -> None:
     parts, check = BUGS[bug]
-    recipe = instruction_recipe(processes=2, train=loops.ddp(bug), **parts)
+    recipe = instruction_recipe(ONE_LAYER, processes=2, train=loops.ddp(bug), **parts)
     (verdict,) = check_training(recipe, methods=["lora"], select=[check])
     assert verdict.status == "failed", verdict
 
 
 def test_a_running_mean_that_is_made_equal_is_no_drift() -> None:
-    recipe = instruction_recipe(processes=2, train=loops.ddp(), adapt=loops.with_running_mean)
+    recipe = instruction_recipe(ONE_LAYER, processes=2, train=loops.ddp(), adapt=loops.with_running_mean)
     (verdict,) = check_training(recipe, methods=["lora"], select=["ranks-stay-identical"])
     assert verdict.status == "passed", verdict
 
 
 def test_a_checkpoint_of_rank_0s_shard_is_noticed() -> None:
-    recipe = instruction_recipe(processes=2, train=loops.fsdp2(), save=loops.own_shard)
+    recipe = instruction_recipe(ONE_LAYER, processes=2, train=loops.fsdp2(), save=loops.own_shard)
     (verdict,) = check_training(recipe, methods=["lora"], select=["distributed-checkpoint-loads-in-one-process"])
     assert verdict.status == "failed"
     assert "cannot be loaded by one process" in verdict.headline

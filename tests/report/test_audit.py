@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-from pretended import BROKEN, FULL_ONLY, NOWHERE, SOUND, pretend
-
 from pytest_ftcheck.checks.check import Finding
 from pytest_ftcheck.checks.verdict import Verdict
 from pytest_ftcheck.report.audit import NAMED, count_lines, examined, failure_lines, reason_lines, write_audit
-from pytest_ftcheck.report.catalogue import listing, markdown
 from pytest_ftcheck.report.sabotage import NO_TESTS, score_lines
 from pytest_ftcheck.trial import Trial
 
@@ -108,26 +102,3 @@ def test_the_score_of_the_catalogue_and_of_tests() -> None:
         "mine: the catalogue noticed 1 of 1",
         f"mine: {NO_TESTS}",
     ]
-
-
-def test_the_list_has_claims_methods_costs_and_controls_by_theme(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, SOUND, FULL_ONLY, BROKEN, NOWHERE)
-    assert listing(["labels", "parameters"]) == [
-        "2 checks; choose by id or theme: --ftcheck-checks=NAME,... or -k",
-        "",
-        "parameters",
-        "  all-parameters-train: all parameters train",
-        "      full, cost: reading",
-        "",
-        "labels",
-        "  labels-are-right: labels are right",
-        "      full and adapters, cost: reading, must notice renamed",
-    ]
-    row = "| `labels-are-right` | labels are right | full and adapters; reading | [1](https://bugs.example/1) |"
-    assert row in markdown().splitlines()
-
-
-def test_the_page_of_checks_is_that_of_the_catalogue() -> None:
-    page = Path(__file__).parents[2] / "docs" / "checks.md"
-    message = "python -m pytest_ftcheck.report.catalogue > docs/checks.md"
-    assert page.read_text(encoding="utf-8") == markdown() + "\n", message
