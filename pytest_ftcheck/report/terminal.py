@@ -42,7 +42,7 @@ def write_summary(reporter: Any, texts: Sequence[str]) -> None:
 
 
 def group(runs: Sequence[Run]) -> list[list[Arm]]:
-    """The runs by recipe and, within, by method; full first, seeds in order, each seed once."""
+    """The runs by recipe and, within, by method; full first, then by what trains; seeds in order, each seed once."""
     recipes: dict[tuple[Any, ...], dict[tuple[str, str], dict[int, Run]]] = {}
     for run in runs:
         arms = recipes.setdefault((run.recipe, run.steps, run.environment.device), {})
@@ -51,7 +51,13 @@ def group(runs: Sequence[Run]) -> list[list[Arm]]:
 
 
 def _full_first(arms: dict[tuple[str, str], dict[int, Run]]) -> list[dict[int, Run]]:
-    return [arms[key] for key in sorted(arms, key=lambda key: key[0] != "full")]
+    """Workers report in any order; a table has one."""
+
+    def place(key: tuple[str, str]) -> tuple[bool, int, tuple[str, str]]:
+        first = min(arms[key])
+        return key[0] != "full", int(arms[key][first].parameters.trainable), key
+
+    return [arms[key] for key in sorted(arms, key=place)]
 
 
 def recipe_lines(arms: list[Arm], width: int | None = None) -> list[str]:

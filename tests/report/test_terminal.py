@@ -87,6 +87,12 @@ def test_full_comes_first_and_seeds_in_order_whatever_came_first() -> None:
     assert group(mixed) == [[list(pair.fulls), list(pair.loras)]]
 
 
+def test_adapters_come_by_what_they_train_whichever_worker_was_first() -> None:
+    wide = a_run("wide", title="LoRA r=64", declaration="LoRA(r=64)", parameters=Parameters(tensors("full"), LORA_FORM))
+    (arms,) = group([wide, a_run("lora"), a_run()])
+    assert [arm[0].title for arm in arms] == ["full", "LoRA r=2", "LoRA r=64"]
+
+
 def test_a_run_that_comes_twice_counts_once() -> None:
     pair = a_pair()
     assert group([*runs_of(pair), *runs_of(pair)]) == group(runs_of(pair))
@@ -242,13 +248,13 @@ def arms_of(*ranks: str) -> list[str]:
 
 
 def test_a_table_that_is_wider_than_the_screen_is_written_in_parts() -> None:
-    arms = [a_run(name, title=f"LoRA of rank {name}", declaration=name) for name in ("8", "16", "32")]
+    arms = [a_run(name, title=f"LoRA of rank {name}", declaration=name) for name in ("16", "32", "64")]
     texts = [run.to_json() for run in arms]
     whole, parts, log = Screen(200), Screen(60), Reporter()
     for reporter in (whole, parts, log):
         write_summary(reporter, texts)
     heads = [line for line in parts.lines if line.lstrip().startswith("LoRA of rank")]
-    assert [re.split(" {2,}", head.strip()) for head in heads] == [arms_of("8", "16"), arms_of("32")]
+    assert [re.split(" {2,}", head.strip()) for head in heads] == [arms_of("16", "32"), arms_of("64")]
     assert max(map(len, parts.lines)) <= 60
     assert sum("trainable share" in line for line in parts.lines) == 2
     assert whole.lines == log.lines
