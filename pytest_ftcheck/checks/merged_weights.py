@@ -51,7 +51,16 @@ def unmerging_restores_the_base(evidence: Evidence) -> Iterator[Finding]:
     before = {name: base_weight(module).detach().clone() for name, module in adapters(model)}
     merge_in_place(model)
     moved_by = {name: distance(base_weight(module), before[name]) for name, module in adapters(model)}
-    model.unmerge_adapter()
+    try:
+        model.unmerge_adapter()
+    except Exception as error:
+        yield Finding(
+            summary=f"0 of {len(before)} base weights are restored by unmerging: unmerge_adapter() raised "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            cause="this kind of adapter, or of layer, cannot be unmerged by this release",
+            remedy="keep a copy of the base weights, or reload the base, instead of unmerging",
+        )
+        return
     wrong = {}
     for name, module in adapters(model):
         weight = base_weight(module)

@@ -184,12 +184,18 @@ def load_adapter(evidence: Evidence, folder: Path, name: str = "default", **opti
 def read_tensors(folder: Path) -> Tensors:
     """Every tensor of the files in ``folder``, as "file: name"; of a pickled file no code is run."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     found: Tensors = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".safetensors":
-            found.update({f"{path.relative_to(folder)}: {name}": t for name, t in load_file(str(path)).items()})
+            try:
+                held = load_file(str(path))
+            except SafetensorError as error:
+                # Whoever loads it finds that; what looks at its tensors has none.
+                raise NotApplicable(f"{path.name} cannot be read ({error})") from None
+            found.update({f"{path.relative_to(folder)}: {name}": tensor for name, tensor in held.items()})
         elif path.suffix in PICKLED:
             try:
                 held = torch.load(path, map_location="cpu", weights_only=True)

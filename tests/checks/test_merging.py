@@ -31,6 +31,19 @@ def test_a_merge_that_raises_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "raised AttributeError: no attribute 'bias'" in found["merging-keeps-the-logits"]
 
 
+def test_an_unmerge_that_raises_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of DoRA on a Conv1D in PEFT 0.18."""
+    from peft.tuners.lora.layer import Linear
+
+    def unmerge(self: Any) -> None:
+        raise RuntimeError("The size of tensor a (32) must match the size of tensor b (96)")
+
+    monkeypatch.setattr(Linear, "unmerge", unmerge)
+    found = failed(lora_recipe(), "adapter")
+    assert list(found) == ["unmerging-restores-the-base"]
+    assert "unmerge_adapter() raised RuntimeError: The size of" in found["unmerging-restores-the-base"]
+
+
 def test_merging_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """peft#1355"""
     from peft.tuners.lora.layer import Linear

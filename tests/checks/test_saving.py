@@ -37,6 +37,19 @@ def load_merged(folder: Path) -> Any:
     return LlamaForCausalLM.from_pretrained(folder)
 
 
+def save_half(model: Any, folder: Path) -> None:
+    model.save_pretrained(folder)
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_a_file_that_is_cut_short_fails_where_it_is_loaded_and_no_check_is_to_blame() -> None:
+    found = verdicts(lora_recipe().replace(save=save_half), "saving")
+    assert found[RELOAD].status == "failed"
+    assert {verdict.status for verdict in found.values()} <= {"failed", "not applicable", "passed"}
+    assert "adapter_model.safetensors cannot be read" in found["every-trained-tensor-is-saved"].reason
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
