@@ -98,9 +98,9 @@ def test_a_run_says_what_was_trained() -> None:
     assert Run.from_json(run.to_json()) == run
 
 
-def buffers_bytes() -> int:
-    """Before transformers 5, a GPT-2 has the masks of its layers (of bool) as buffers."""
-    return sum(buffer.nbytes for buffer in tiny_model().buffers())
+def buffers_bytes(dtype: torch.dtype = torch.float32) -> int:
+    """Before transformers 5, a GPT-2 has the masks of its layers as buffers."""
+    return sum(buffer.nbytes for buffer in tiny_model().to(dtype).buffers())
 
 
 def test_static_memory_of_a_run_is_the_closed_form() -> None:
@@ -245,7 +245,7 @@ def test_a_loop_may_replace_the_model_if_it_says_so() -> None:
 def test_bfloat16_runs_in_bfloat16() -> None:
     run = run_of(dtype="bfloat16")
     assert {t.dtype for t in run.parameters.tensors} == {"bfloat16"}
-    assert run.memory.weights_bytes - buffers_bytes() == 2 * run.parameters.total
+    assert run.memory.weights_bytes - buffers_bytes(torch.bfloat16) == 2 * run.parameters.total
 
 
 def test_a_users_own_parts_are_used() -> None:
