@@ -91,7 +91,8 @@ def _chosen(recipe: Recipe, processes: int | None, strategy: Strategy | None) ->
         processes=recipe.processes if processes is None else processes,
         strategy=recipe.strategy if strategy is None else strategy,
     )
-    if recipe.processes == 1:
+    # One that is asked for tries a strategy where there is one GPU: NCCL gives no two ranks the same.
+    if processes is None and recipe.processes == 1:
         raise RecipeError("ft_distributed needs processes=2 or more, in its call or in the recipe; the recipe has 1")
     return recipe
 

@@ -67,6 +67,13 @@ def test_one_process_is_refused() -> None:
         train_distributed(tiny_recipe(), "lora")
 
 
+def test_one_process_that_is_asked_for_tries_a_strategy() -> None:
+    """As where there is one GPU."""
+    ran = train_distributed(tiny_recipe(steps=1), "full", processes=1, strategy="ddp")
+    assert (ran.strategy, ran.processes) == ("ddp", 1)
+    assert ran.ranks[0].loss.finite
+
+
 def test_a_loop_that_joins_a_second_process_group_is_told_so() -> None:
     from loops import ddp
 
