@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,16 @@ def _heavy_modules_are_loaded() -> None:
     import pytest_ftcheck.tasks
 
     assert all((peft, scipy.special, transformers.trainer, GPT2LMHeadModel, LlamaForCausalLM, pytest_ftcheck.tasks))
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started is a process as at a terminal: a suite in the background of a shell ignores Ctrl-C, as workers of
+    xdist do, and hands that down.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -160,6 +160,7 @@ def test_a_test_that_is_renamed_fails_a_job_as_the_page_says(job: Path) -> None:
     assert "3 tests were executed, at least 4 must be (--ftcheck-min-checks=4)" in output
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_the_signal_before_the_end_of_a_slurm_job_leaves_a_report_and_a_summary(job: Path) -> None:
     (signalled,) = re.findall(r"--signal=(\w+)@\d+", SLURM)
     (job / "test_finetuning.py").write_text(TESTS + HANGS)

@@ -68,6 +68,7 @@ def wait_for(what: str, happened: object) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
 @pytest.mark.parametrize(
     ("test", "arguments"),

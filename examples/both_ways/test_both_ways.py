@@ -16,8 +16,8 @@ pytestmark = pytest.mark.gpu
 
 RECIPES = {
     "general-r8": planted_recipe(GENERAL, "general", rank=8),
-    # Full leads by 0.015 nats: that this is more than 0.01 takes five seeds to tell.
-    "narrow-r8": planted_recipe(NARROW, "narrow", rank=8).replace(seeds=5),
+    # Full leads by 0.015 nats: that this is more than 0.01 takes four seeds to tell.
+    "narrow-r8": planted_recipe(NARROW, "narrow", rank=8).replace(seeds=4),
     "narrow-r32": planted_recipe(NARROW, "narrow", rank=32),
 }
 # At full's learning rate of 1e-3 and LoRA's of 1e-2, after 250 updates; at other rates the order may be another.

@@ -207,14 +207,12 @@ def test_without_a_recipe_of_ones_own_there_is_nothing_to_compare(pytester: pyte
     result.stdout.fnmatch_lines(["*--ftcheck-against: no ft_recipe is defined for *", "*nothing was compared"])
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_end_both_trainings_and_remove_the_other_tree(repo: Path, number: signal.Signals) -> None:
     pids = repo / "pids"
     (repo / "src" / "mine.py").write_text(mine(before=f"open({str(pids)!r}, 'w').write(str(os.getpid()))"))
-    # As at a terminal: a suite that runs in the background of a shell has Ctrl-C ignored, and hands that down.
-    listening = "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    arguments = ["--ftcheck-against=HEAD", "--ftcheck-methods=full", *ARGUMENTS]
-    command = [sys.executable, "-c", f"{listening}sys.exit(pytest.main(sys.argv[1:]))", *arguments]
+    command = [sys.executable, "-m", "pytest", "--ftcheck-against=HEAD", "--ftcheck-methods=full", *ARGUMENTS]
     session = subprocess.Popen(
         command, cwd=repo, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )

@@ -97,15 +97,7 @@ def test_what_the_process_started_ends_with_it(ending: str, tmp_path: Path) -> N
     assert ends_within(5, int(note.read_text()))
 
 
-@pytest.fixture
-def _interruptible() -> Iterator[None]:
-    """A process as a user starts it: the workers of xdist ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_the_process_and_leaves_nothing(tmp_path: Path) -> None:
     note = tmp_path / "pid"
 
