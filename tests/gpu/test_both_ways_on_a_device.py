@@ -6,8 +6,8 @@ import pytest
 import torch
 from observers.models import gpt2
 
-from pytest_ftcheck import Full, LoRA, Pair, Recipe
-from pytest_ftcheck.theory.memory import static_bytes
+from pytest_ftcheck import Full, LoRA, Pair, Recipe, Run
+from pytest_ftcheck.theory.memory import StaticBytes, static_bytes
 
 pytestmark = pytest.mark.gpu
 
@@ -23,8 +23,7 @@ def model() -> torch.nn.Module:
     return gpt2(dropout=0.0, vocabulary=VOCABULARY)
 
 
-@pytest.fixture(scope="session")
-def ft_recipe() -> Recipe:
+def recipe() -> Recipe:
     return Recipe(
         name="gpt2-shaped",
         model=model,
@@ -36,6 +35,18 @@ def ft_recipe() -> Recipe:
         seeds=2,
         batch_size=4,
     )
+
+
+@pytest.fixture(scope="session")
+def ft_recipe() -> Recipe:
+    return recipe()
+
+
+def closed_form(run: Run) -> StaticBytes:
+    """What a run holds whatever its batch is, with AdamW in float32."""
+    counts = run.parameters
+    tensors = sum(tensor.trainable for tensor in counts.tensors)
+    return static_bytes(trainable=counts.trainable, frozen=counts.frozen, trainable_tensors=tensors)
 
 
 def test_both_arms_train_as_declared(ft_pair: Pair) -> None:
@@ -61,12 +72,8 @@ def test_live_bytes_are_close_to_the_allocators_peak(ft_pair: Pair) -> None:
 
 def test_static_memory_is_the_closed_form(ft_pair: Pair) -> None:
     for run in (ft_pair.full, ft_pair.lora):
-        trainable = [t for t in run.parameters.tensors if t.trainable]
-        closed_form = static_bytes(
-            trainable=run.parameters.trainable, frozen=run.parameters.frozen, trainable_tensors=len(trainable)
-        )
         # Full: with foreach AdamW on a GPU the step counters stay on the CPU: 4 bytes a tensor.
-        assert run.memory.static_bytes == pytest.approx(closed_form.total, rel=1e-3)
+        assert run.memory.static_bytes == pytest.approx(closed_form(run).total, rel=1e-3)
 
 
 def test_every_update_but_the_first_is_timed(ft_pair: Pair) -> None:

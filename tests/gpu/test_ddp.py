@@ -5,25 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gpu.test_both_ways_on_a_device import model, rows
+from gpu.test_both_ways_on_a_device import recipe
 
-from pytest_ftcheck import Full, LoRA, Recipe
+from pytest_ftcheck import Recipe
 
 pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
 def ft_recipe() -> Recipe:
-    return Recipe(
-        name="gpt2-shaped, ddp",
-        model=model,
-        train_data=rows,
-        full=Full(lr=1e-3),
-        lora=LoRA(r=8, alpha=16, target_modules=["c_attn"], lr=1e-2),
-        steps=4,
-        seeds=1,
-        batch_size=4,
-    )
+    return recipe().replace(name="gpt2-shaped, ddp", steps=4, seeds=1)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -9,10 +9,10 @@ from ...baseline.judgement import Judgement
 from ...baseline.past import Accepted, Past, Pasts
 from ..baselines import WORTH_A_ROW, count_lines
 from ..trends import sparkline
-from .blocks import Block, Heading, Lines, Table
+from .blocks import ROWS, Block, Heading, Lines, Table
 
-# Rows of a table, commands, and values of one metric that were accepted before.
-ROWS, COMMANDS, VALUES = 300, 100, 5
+# Commands, and values of one metric that were accepted before.
+COMMANDS, VALUES = 100, 5
 
 Row = tuple[Judgement, Comparison, Past]
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+# A page that is read to its end has limits.
+ROWS = 300
+
 Tone = Literal["", "good", "bad", "warning"]
 
 

@@ -13,13 +13,13 @@ from ...run import Run
 from ..audit import count_lines as count_checks
 from ..terminal import EARLY_STEP, Arm, compared, group, pair_of, rows_of, titles
 from .baselines import baselines
-from .blocks import Block, Curve, Curves, Heading, Lines, Table, Tone
+from .blocks import ROWS, Block, Curve, Curves, Heading, Lines, Table, Tone
 from .findings import Findings
 from .memory import memory, others
 from .settings import settings
 
-# A page that is read to its end has limits: figures, findings of checks, rows of a table.
-FIGURES, FAILURES, ROWS, MODULES = 40, 100, 300, 12
+# A page that is read to its end has limits: figures, findings of checks, modules.
+FIGURES, FAILURES, MODULES = 40, 100, 12
 # What a loss curve is drawn of; between two evaluations nothing was measured.
 POINTS = 60
 

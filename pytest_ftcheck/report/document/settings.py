@@ -6,9 +6,7 @@ import math
 from collections.abc import Iterator
 
 from ...sweeping.sweep import Setting, Sweep
-from .blocks import Block, Group, Heading, Lines, Points, Table
-
-ROWS = 300
+from .blocks import ROWS, Block, Group, Heading, Lines, Points, Table
 
 
 def settings(sweep: Sweep, drawn: bool) -> Iterator[Block]:
